@@ -1,0 +1,59 @@
+"""PP-OCRv4: text detection, recognition and orientation, the ONNX files of ``rapidocr-onnxruntime``."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from benchmarks.zoo.model import Model
+from benchmarks.zoo.registry import Size, register
+from benchmarks.zoo.weights import image
+
+_REQUIRES = ("rapidocr_onnxruntime", "onnxruntime")
+_BATCH_AND_WIDTH = {0: "batch", 3: "width"}
+
+
+def model_file(name: str) -> Path:
+    """A file of the wheel's ``models`` folder; the package itself (which needs OpenCV) is not imported."""
+    spec = importlib.util.find_spec("rapidocr_onnxruntime")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent / "models" / name
+
+
+@register("ppocr-det", "PP-OCRv4 det", kind="vision", source="onnx", weights="real", requires=_REQUIRES)
+def ppocr_det(size: Size) -> Model:
+    side = 640 if size == "full" else 64
+    return Model(
+        path=model_file("ch_PP-OCRv4_det_infer.onnx"),
+        inputs=(image(1, side, side),),
+        input_names=("x",),
+        output_names=("sigmoid_0.tmp_0",),
+        axes=({0: "batch", 2: "height", 3: "width"},),
+        ranges={"batch": (1, 16), "height": (32, 2048), "width": (32, 2048)},
+        multiples={"height": 32, "width": 32},
+    )
+
+
+@register("ppocr-rec", "PP-OCRv4 rec", kind="vision", source="onnx", weights="real", requires=_REQUIRES)
+def ppocr_rec(size: Size) -> Model:
+    return Model(
+        path=model_file("ch_PP-OCRv4_rec_infer.onnx"),
+        inputs=(image(1, 48, 320 if size == "full" else 64),),
+        input_names=("x",),
+        output_names=("softmax_11.tmp_0",),
+        axes=(_BATCH_AND_WIDTH,),
+        ranges={"batch": (1, 16), "width": (32, 2048)},
+        multiples={"width": 8},
+    )
+
+
+@register("ppocr-cls", "PP-OCRv4 cls", kind="vision", source="onnx", weights="real", requires=_REQUIRES)
+def ppocr_cls(size: Size) -> Model:
+    return Model(
+        path=model_file("ch_ppocr_mobile_v2.0_cls_infer.onnx"),
+        inputs=(image(1, 48, 192 if size == "full" else 64),),
+        input_names=("x",),
+        output_names=("save_infer_model/scale_0.tmp_1",),
+        axes=({0: "batch"},),
+        ranges={"batch": (1, 16)},
+    )
