@@ -3,17 +3,31 @@
 A torch upgrade that moves one of these breaks here and nowhere else.
 """
 
+from torch._export.serde import schema as pt2_schema
+from torch._export.serde.serialize import ExportedProgramDeserializer
+from torch._export.verifier import TrainingIRVerifier
 from torch._guards import detect_fake_mode
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv, statically_known_true
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+from torch.utils._sympy.numbers import int_oo
+from torch.utils._sympy.value_ranges import ValueRanges
 
 __all__ = [
+    "ExportedProgramDeserializer",
     "FakeTensor",
     "FakeTensorMode",
     "ShapeEnv",
+    "TrainingIRVerifier",
+    "ValueRanges",
+    "TorchDispatchMode",
     "detect_fake_mode",
+    "int_oo",
+    "pt2_schema",
     "resolve_overload_name",
     "statically_known_true",
+    "tree_map",
 ]
 
 
