@@ -1,0 +1,186 @@
+"""``Artifact``: a compiled program, as a callable and as one file."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from graphopt.codegen.package import Description, copy_atomically, damaged, read_package
+from graphopt.codegen.targets import Target
+from graphopt.errors import InputError, TargetError, did_you_mean
+from graphopt.ir.inputs import check_inputs
+from graphopt.ir.signature import Signature
+
+# What LLVM assumes of every buffer: kernels use aligned vector loads (TVM's kAllocAlignment).
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One compiled function: its name, and the schedule rule that shaped it."""
+
+    name: str
+    rule: str
+
+
+class Artifact:
+    """A compiled program.
+
+    Call it with one tensor an input, in order or by name.  Torch tensors in, torch tensors out;
+    if every input is a numpy array, numpy arrays out.  Calls are serialised by a lock.
+
+    Attributes:
+        path: the library on disk (temporary until :meth:`save`).
+        metadata: what the file says about itself, as JSON values.
+        signature: names, dtypes and shapes of inputs and outputs.
+        target: what it was compiled for.
+    """
+
+    def __init__(
+        self, path: Path, description: Description, *, owned: tempfile.TemporaryDirectory[str] | None = None
+    ) -> None:
+        self.path = path
+        self.metadata: Mapping[str, Any] = description.metadata
+        self.signature = Signature.from_dict(description.metadata["signature"])
+        self.target = Target.from_dict(description.metadata["target"])
+        self._description = description
+        self._owned = owned
+        self._lock = threading.Lock()
+        self._main: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Artifact {self.signature} target={self.target.name} kernels={len(self.kernels())}>"
+
+    def kernels(self) -> list[Kernel]:
+        """The compiled functions, by name."""
+        return [Kernel(k["name"], k["rule"]) for k in self.metadata["kernels"]]
+
+    def source(self) -> str:
+        """Scheduled TensorIR of the kernels; for CUDA targets, CUDA C++."""
+        return self._description.source
+
+    def save(self, path: str | Path) -> None:
+        """Write the artifact as one file; a file that is already there is replaced in one step.
+
+        Raises:
+            InputError: GO-3001, the file cannot be written.
+            TargetError: GO-6001, the target's linker is missing and ``path`` is not a ``.tar``.
+        """
+        path = Path(path)
+        if self.path.suffix == ".tar" and path.suffix != ".tar":
+            arch = self.target.architecture
+            raise TargetError(
+                f"no linker for {arch} is installed here, so {path.name} cannot be written",
+                code="GO-6001",
+                hint=f"save as .tar and link on the target, or install {arch}-linux-gnu-gcc or lld",
+            )
+        copy_atomically(self.path, path)
+
+    def __call__(self, *inputs: Any, **named: Any) -> tuple[Any, ...]:
+        """Run the program.
+
+        Raises:
+            InputError: GO-3010, naming the input, what it must be and what it is.
+            TargetError: GO-6002, the code cannot run on this machine.
+        """
+        values = self._in_order(inputs, named)
+        as_numpy = bool(values) and all(isinstance(v, np.ndarray | np.generic) for v in values)
+        tensors = [_to_tensor(v, spec.name) for v, spec in zip(values, self.signature.inputs, strict=False)]
+        tensors += values[len(tensors) :]
+        check_inputs(self.signature, tensors)
+        arguments = [_aligned(t) for t in tensors]
+        with self._lock:
+            results = self._load()(*map(_to_tvm, arguments))
+        addresses = {t.data_ptr() for t in arguments if t.numel()}
+        outputs = []
+        for result in results:
+            output = torch.from_dlpack(result)
+            # A program may return an input or a view of it; the caller gets memory of its own.
+            outputs.append(output.clone() if output.data_ptr() in addresses else output)
+        return tuple(o.numpy() for o in outputs) if as_numpy else tuple(outputs)
+
+    def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
+        if not named:
+            return list(inputs)
+        names = [s.name for s in self.signature.inputs]
+        for name in named:
+            if name not in names:
+                raise InputError(
+                    f"the program has no input {name!r}; it takes {', '.join(names)}",
+                    code="GO-3010",
+                    hint=did_you_mean(name, names),
+                )
+            if name in names[: len(inputs)]:
+                raise InputError(f"input {name!r} was given twice, by position and by name", code="GO-3010")
+        missing = [n for n in names[len(inputs) :] if n not in named]
+        if missing:
+            raise InputError(f"missing input {', '.join(map(repr, missing))}", code="GO-3010")
+        return [*inputs, *(named[n] for n in names[len(inputs) :])]
+
+    def _load(self) -> Any:
+        """The virtual machine's ``main``; loads the library on the first call."""
+        if self._main is None:
+            self.target.require_runnable()
+            import tvm
+            from tvm import relax
+
+            try:
+                machine = relax.VirtualMachine(tvm.runtime.load_module(str(self.path)), tvm.cpu())
+            except Exception as error:  # TVM raises whatever its C++ threw
+                raise damaged(self.path, f"TVM cannot load it ({type(error).__name__})") from error
+            self._main = machine["main"]
+        return self._main
+
+
+def load_artifact(path: str | Path) -> Artifact:
+    """Open an artifact.  Nothing of it is executed before it is called.
+
+    Artifacts for other machines open too, to look at; calling them raises.
+
+    Raises:
+        InputError: GO-3001, no such file; GO-3011, not an artifact of graphopt, or damaged.
+    """
+    path = Path(path).resolve()
+    description = read_package(path)
+    try:
+        return Artifact(path, description)
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, f"its metadata is not understood ({error!r})") from None
+
+
+def _to_tensor(value: Any, name: str) -> Any:
+    """A torch tensor that shares memory where it can; other things as they are, for the check to name."""
+    if isinstance(value, np.ndarray | np.generic):
+        array = np.asarray(value)
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
+        if not array.flags.writeable or any(s < 0 for s in array.strides):
+            array = array.copy()  # torch shares memory only with writable arrays of positive strides
+        try:
+            return torch.from_numpy(array)
+        except TypeError:
+            raise InputError(
+                f"input {name!r}: numpy dtype {array.dtype} is not supported", code="GO-3010"
+            ) from None
+    return value
+
+
+def _aligned(tensor: torch.Tensor) -> torch.Tensor:
+    """Plain contiguous CPU memory at an aligned address."""
+    tensor = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    if tensor.data_ptr() % _ALIGNMENT:
+        tensor = tensor.clone()
+    return tensor
+
+
+def _to_tvm(tensor: torch.Tensor) -> Any:
+    from tvm import runtime
+
+    return runtime.from_dlpack(tensor)

@@ -1,0 +1,109 @@
+"""From a program to an artifact: lower, run the pipeline, generate machine code, package."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import tvm
+from tvm import relax, tirx
+
+from graphopt.codegen.artifact import Artifact
+from graphopt.codegen.package import FORMAT, Description, write_package
+from graphopt.codegen.pipeline import PIPELINE, last_line, run_pipeline
+from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE
+from graphopt.codegen.targets import Target, find_target
+from graphopt.errors import GraphoptError, InternalError
+
+if TYPE_CHECKING:
+    from graphopt.ir.program import Program
+    from graphopt.ir.signature import Signature
+
+
+def compile(program: Program, target: str | Target = "cpu") -> Artifact:
+    """Compile a program.
+
+    The library is linked here and now: what is run, and verified, is what :meth:`Artifact.save` writes.
+
+    Args:
+        program: any level; operators without a converter are reported all at once.
+        target: a name of :func:`~graphopt.codegen.targets.find_target`, or a target.
+
+    Raises:
+        UsageError: GO-2003, unknown target.
+        InputError: GO-3005, operators that cannot be compiled.
+        TargetError: GO-6001, a missing or failing linker or nvcc.
+        InternalError: GO-1001, a step of code generation failed.
+    """
+    from graphopt.codegen.relax import lower
+
+    target = find_target(target) if isinstance(target, str) else target
+    weights = hashlib.sha256()
+    for name, tensor in sorted(program.constants.items()):
+        weights.update(name.encode())
+        weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    hashes = {"program": program.structural_hash(), "weights": weights.hexdigest()}
+    return compile_module(lower(program).mod, program.signature, target, hashes)
+
+
+def compile_module(
+    mod: tvm.IRModule, signature: Signature, target: Target, hashes: dict[str, str]
+) -> Artifact:
+    """Compile a Relax module whose function ``main`` has the inputs and outputs of ``signature``.
+
+    Raises:
+        as :func:`compile`, but for unknown targets and operators.
+    """
+    mod = run_pipeline(mod, target)
+    kernels, source = _kernels(mod)
+    executable = _generate(mod, target)
+    metadata: dict[str, Any] = {
+        "format": FORMAT,
+        "graphopt": importlib.metadata.version("graphopt"),
+        "tvm": tvm.__version__,
+        "target": target.to_dict(),
+        "signature": signature.to_dict(),
+        "hashes": hashes,
+        "kernels": kernels,
+        "pipeline": [step.name for step in PIPELINE],
+    }
+    description = Description(metadata, source)
+    objects, library = _pack(executable)
+    folder = tempfile.TemporaryDirectory(prefix="graphopt-artifact-")
+    path = Path(folder.name, f"model.{target.object_format}")
+    write_package(objects, library, description, target, path)
+    return Artifact(path, description, owned=folder)
+
+
+def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, str]], str]:
+    """Name and schedule rule of each function, sorted, and their scheduled source."""
+    found = sorted(
+        (str(f.attrs["global_symbol"]), f) for _, f in mod.functions_items() if isinstance(f, tirx.PrimFunc)
+    )
+    kernels = [{"name": n, "rule": str(f.attrs.get(RULE_ATTRIBUTE, "runtime"))} for n, f in found]
+    return kernels, "\n".join(f.script(show_meta=False) for _, f in found)
+
+
+def _generate(mod: tvm.IRModule, target: Target) -> tvm.runtime.Module:
+    try:
+        return relax.build(mod, tvm.target.Target(target.tvm_config()), relax_pipeline=None).mod
+    except GraphoptError:
+        raise
+    except Exception as error:  # TVM raises whatever its C++ threw
+        raise InternalError(f"code generation failed: {last_line(error)}", code="GO-1001") from error
+
+
+def _pack(module: tvm.runtime.Module) -> tuple[dict[str, bytes], memoryview]:
+    """Object files of the compiled functions, and the packed tree of everything else."""
+    objects = {}
+    with tempfile.TemporaryDirectory(prefix="graphopt-objects-") as folder:
+        for index, part in enumerate(module._collect_dso_modules()):
+            path = Path(folder, f"kernels{index}.o")
+            part.write_to_file(str(path))
+            objects[path.name] = path.read_bytes()
+    packed = tvm.get_global_func("runtime.ModulePackImportsToTensor")(module)
+    return objects, memoryview(packed.numpy()).cast("B")

@@ -1,0 +1,141 @@
+"""Programs outside Python that code generation calls: the linker, and nvcc for CUDA.
+
+Nothing is looked for before it is needed, and what is missing is reported as a
+:class:`~graphopt.errors.TargetError` that says what to install.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graphopt.codegen import cpufeatures
+from graphopt.errors import TargetError
+
+if TYPE_CHECKING:
+    from graphopt.codegen.targets import Target
+
+# Emulations of GNU ld and LLVM's lld; lld serves every architecture with one program.
+_LLD_EMULATION = {"x86_64": "elf_x86_64", "aarch64": "aarch64linux", "riscv64": "elf64lriscv"}
+
+
+def find_linker(triple: str) -> tuple[str, ...] | None:
+    """The command that links a shared library for ``triple``, without inputs; None when there is none.
+
+    ``GRAPHOPT_LD`` names a compiler driver or linker of the user's choice for a foreign architecture.
+    """
+    return _find_linker(triple, os.environ.get("GRAPHOPT_LD"), os.environ.get("PATH", ""))
+
+
+@cache
+def _find_linker(triple: str, chosen: str | None, path: str) -> tuple[str, ...] | None:
+    arch = cpufeatures.architecture(triple)
+    if arch == cpufeatures.architecture(cpufeatures.host_triple()):
+        names = ("cc", "gcc", "clang")
+        driver = next(filter(None, map(shutil.which, names)), None)
+        if driver:
+            return (driver, "-shared", "-fPIC", "-lm")
+    if chosen:
+        return (chosen, "-shared")
+    driver = shutil.which(f"{arch}-linux-gnu-gcc")
+    if driver:
+        return (driver, "-shared", "-fPIC", "-lm")
+    linker = shutil.which(f"{arch}-linux-gnu-ld")
+    if linker:
+        return (linker, "-shared")
+    lld = shutil.which("ld.lld") or _rust_lld()
+    if lld and arch in _LLD_EMULATION:
+        flavor = ("-flavor", "gnu") if Path(lld).name == "rust-lld" else ()
+        return (lld, *flavor, "-m", _LLD_EMULATION[arch], "-shared")
+    return None
+
+
+def _rust_lld() -> str | None:
+    """The copy of lld that comes with every Rust toolchain, which many machines have."""
+    rustc = shutil.which("rustc")
+    if rustc is None:
+        return None
+    done = subprocess.run([rustc, "--print", "sysroot"], capture_output=True, text=True, timeout=30)
+    found = (
+        sorted(Path(done.stdout.strip()).glob("lib/rustlib/*/bin/rust-lld")) if done.returncode == 0 else []
+    )
+    return str(found[0]) if found else None
+
+
+def link_shared(objects: Sequence[Path], output: Path, triple: str) -> None:
+    """Link ``objects`` into the shared library ``output``.
+
+    Raises:
+        TargetError: GO-6001, no linker for the architecture, or it failed (its message is quoted).
+    """
+    command = find_linker(triple)
+    if command is None:
+        arch = cpufeatures.architecture(triple)
+        raise TargetError(
+            f"no linker for {arch} is installed here",
+            code="GO-6001",
+            hint=f"install {arch}-linux-gnu-gcc or lld (or set GRAPHOPT_LD), or save as .tar",
+        )
+    # Inputs go before libraries: a linker with --as-needed drops libraries that nothing before them used.
+    program, *flags = command
+    libraries = [f for f in flags if f.startswith("-l")]
+    switches = [f for f in flags if not f.startswith("-l")]
+    run_tool([program, *switches, "-o", str(output), *map(str, objects), *libraries])
+
+
+@cache
+def find_nvcc() -> str | None:
+    """Path of nvcc: on PATH, else in ``$CUDA_HOME/bin``."""
+    home = os.environ.get("CUDA_HOME")
+    return shutil.which("nvcc") or (shutil.which(str(Path(home) / "bin" / "nvcc")) if home else None)
+
+
+def compile_cuda(source: Path, output: Path, architectures: Sequence[str]) -> None:
+    """Compile CUDA source: a cubin for one architecture, a fatbin for several.
+
+    Floating-point contraction stays on as on the CPU; ``--use_fast_math`` does not: verified programs
+    must not lose accuracy to approximate division, square roots and flushed denormals.
+
+    Raises:
+        TargetError: GO-6001, nvcc is missing or failed (its message is quoted).
+    """
+    nvcc = find_nvcc()
+    if nvcc is None:
+        raise TargetError(
+            "nvcc is not installed here, so no GPU binary can be made",
+            code="GO-6001",
+            hint="install the CUDA toolkit and put nvcc on PATH (or set CUDA_HOME)",
+        )
+    numbers = [a.removeprefix("sm_") for a in architectures]
+    if output.suffix == ".cubin":
+        (number,) = numbers
+        flags = ["--cubin", f"-arch=sm_{number}"]
+    else:
+        flags = ["--fatbin", *(f"-gencode=arch=compute_{n},code=sm_{n}" for n in numbers)]
+    run_tool([nvcc, "-O3", "--std=c++17", *flags, "-o", str(output), str(source)])
+
+
+def why_not_compiled(target: Target) -> str | None:
+    """What is missing here to write an artifact for ``target``; None when nothing is."""
+    if target.kind == "cuda" and find_nvcc() is None:
+        return "nvcc is not installed"
+    if find_linker(target.triple) is None:
+        return f"no linker for {target.architecture}: only .tar archives of objects can be saved"
+    return None
+
+
+def run_tool(command: Sequence[str]) -> None:
+    """Run a compiler or linker; its output is shown only when it fails.
+
+    Raises:
+        TargetError: GO-6001, with the last lines that the tool printed.
+    """
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+        raise TargetError(f"{Path(command[0]).name} failed (exit {done.returncode}):\n{last}", code="GO-6001")
