@@ -3,12 +3,16 @@
 A torch upgrade that moves one of these breaks here and nowhere else.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
+import torch
 from torch._dynamo.source import ConstantSource
-from torch._export.serde import schema as pt2_schema
-from torch._export.serde.serialize import ExportedProgramDeserializer
 from torch._export.verifier import TrainingIRVerifier
 from torch._guards import detect_fake_mode
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import (
     DimDynamic,
     ShapeEnv,
@@ -23,7 +27,6 @@ from torch.utils._sympy.value_ranges import ValueRanges
 __all__ = [
     "ConstantSource",
     "DimDynamic",
-    "ExportedProgramDeserializer",
     "FakeTensor",
     "FakeTensorMode",
     "ShapeEnv",
@@ -34,7 +37,8 @@ __all__ = [
     "detect_fake_mode",
     "int_oo",
     "is_constraint_violation",
-    "pt2_schema",
+    "pt2_deserialize",
+    "pt2_dtypes",
     "resolve_overload_name",
     "statically_known_true",
     "tree_map",
@@ -48,8 +52,6 @@ def resolve_overload_name(qualified: str, *args: object, **kwargs: object) -> st
     Raises:
         RuntimeError: no overload accepts the arguments.
     """
-    import torch
-
     return torch._C._jit_resolve_packet(qualified, *args, **kwargs)
 
 
@@ -58,3 +60,26 @@ def is_constraint_violation(error: Exception) -> bool:
     from torch._dynamo.exc import UserError, UserErrorType  # slow to import, and only needed then
 
     return isinstance(error, UserError) and error.error_type is UserErrorType.CONSTRAINT_VIOLATION
+
+
+def pt2_dtypes() -> dict[int, torch.dtype]:
+    """The dtypes behind the numbers that a ``.pt2`` archive stores."""
+    # Imported here because torch's serialization imports TorchDynamo, which takes seconds.
+    from torch._export.serde.serialize import _SERIALIZE_TO_TORCH_DTYPE
+
+    return {int(number): dtype for number, dtype in _SERIALIZE_TO_TORCH_DTYPE.items()}
+
+
+def pt2_deserialize(
+    model: dict[str, Any], state_dict: dict[str, torch.Tensor], constants: dict[str, torch.Tensor]
+) -> ExportedProgram:
+    """The ExportedProgram that ``models/model.json`` of a ``.pt2`` archive describes.
+
+    ``model`` must have been vetted: torch evaluates strings in it.
+    """
+    from torch._export.serde.schema import ExportedProgram as Schema
+    from torch._export.serde.serialize import ExportedProgramDeserializer, _dict_to_dataclass
+
+    return ExportedProgramDeserializer().deserialize(
+        _dict_to_dataclass(Schema, model), state_dict, constants, None
+    )
