@@ -1,0 +1,263 @@
+"""The noise floor of a graph: how far correct implementations of it may differ.
+
+The graph runs in float64 once as it is and ``runs`` times with the result of every arithmetic
+operator perturbed by a random sign times the operator's own rounding error (see
+:mod:`graphopt.verification.amplitude`).  The largest deviation seen at an element is its noise ``N``.
+It is what rounding does to *this* graph on *this* input, conditioning included, so no tolerance has
+to be guessed: an ill-conditioned output gets a large ``N``, a copied one gets zero.
+
+An element is *unstable* when rounding alone decides its value: a ``floor``, ``argmax`` or comparison
+upstream flips between the runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from graphopt._torch import TorchDispatchMode
+from graphopt.verification.amplitude import MOVES, accumulated_terms, operator_name, rounding
+from graphopt.verification.reference import (
+    CASTS,
+    Float64Interpreter,
+    accumulator_roundoff,
+    run_eagerly,
+    unit_roundoff,
+)
+
+PERTURBATION = 2.0
+"""Each operator is perturbed by this many times its rounding error."""
+
+UNSTABLE_FRACTION = 0.01
+"""Noise beyond this fraction of the output's scale means that a decision flipped."""
+
+SENTINEL_FRACTION = 0.25
+"""Numbers beyond this fraction of the dtype's largest are mask sentinels, which absorb what is added."""
+
+_FULL_RUNS, _FEW_RUNS = 8, 4
+_WORK_FOR_FULL_RUNS = 3e10
+_CACHED_ELEMENTS = 1 << 28
+
+
+@dataclass
+class OutputNoise:
+    """The reference and the noise floor of one output.
+
+    Attributes:
+        eager: the output of the graph as written, in its own dtype.
+        reference: the same in float64 (integers and booleans: as they are).
+        noise: ``N`` an element, float64; zeros for integers and booleans.
+        unstable: elements whose values rounding decides.
+    """
+
+    eager: Tensor
+    reference: Tensor
+    noise: Tensor
+    unstable: Tensor
+
+    @property
+    def is_float(self) -> bool:
+        return self.eager.dtype.is_floating_point or self.eager.dtype.is_complex
+
+    @property
+    def unstable_fraction(self) -> float:
+        return float(self.unstable.double().mean()) if self.unstable.numel() else 0.0
+
+
+@dataclass
+class Noise:
+    """What :func:`measure_noise` found.
+
+    Attributes:
+        outputs: one an output of the graph.
+        runs: number of perturbed runs (K).
+        work: multiply-accumulates of one run, roughly.
+        emulated: nodes without a float64 kernel, which ran in their own precision.
+    """
+
+    outputs: list[OutputNoise]
+    runs: int
+    work: float
+    emulated: list[str] = field(default_factory=list)
+
+
+def measure_noise(
+    module: fx.GraphModule, inputs: Sequence[Tensor], *, runs: int | None = None, seed: int = 0
+) -> Noise:
+    """Runs a graph eagerly, in float64 and perturbed.
+
+    Args:
+        module: a flat graph of OpOverloads (see :class:`graphopt.ir.program.Program`).
+        inputs: one tensor a placeholder, in the graph's own dtypes.
+        runs: perturbed runs; None: 8, or 4 for graphs of more than 3e10 multiply-accumulates.
+        seed: of the perturbations; results are the same for the same seed.
+
+    Raises:
+        InputError: the graph draws random numbers, or a node rejects the inputs.
+    """
+    eager, dtypes = run_eagerly(module, inputs)
+    mode = _Perturbation()
+    nominal_run = _NoisyInterpreter(module, dtypes, mode)
+    nominal = nominal_run.run_in_float64(inputs)
+    if runs is None:
+        runs = _FULL_RUNS if mode.work <= _WORK_FOR_FULL_RUNS else _FEW_RUNS
+    noise = [torch.zeros(y.shape, dtype=torch.float64) for y in nominal]
+    flipped = [torch.zeros(y.shape, dtype=torch.bool) for y in nominal]
+    for k in range(runs):
+        mode.start_perturbed_run(seed * 1_000_003 + k)
+        perturbed = _NoisyInterpreter(module, dtypes, mode).run_in_float64(inputs)
+        for i, (y, z) in enumerate(zip(nominal, perturbed, strict=True)):
+            _accumulate(noise[i], flipped[i], y, z)
+    outputs = [
+        _finish(e, y, n, f) for e, y, n, f in zip(eager, nominal, noise, flipped, strict=True)
+    ]
+    return Noise(outputs, runs, mode.work, sorted(nominal_run.emulated))
+
+
+def _accumulate(noise: Tensor, flipped: Tensor, nominal: Tensor, perturbed: Tensor) -> None:
+    if nominal.shape != perturbed.shape:
+        flipped.fill_(True)
+        return
+    if not (nominal.dtype.is_floating_point or nominal.dtype.is_complex):
+        flipped |= nominal != perturbed
+        return
+    difference = (perturbed - nominal).abs()
+    same = (perturbed == nominal) | (perturbed.isnan() & nominal.isnan())
+    difference = difference.masked_fill(same, 0.0)
+    flipped |= ~difference.isfinite()
+    torch.maximum(noise, difference.nan_to_num(0.0, 0.0, 0.0), out=noise)
+
+
+def _finish(eager: Tensor, nominal: Tensor, noise: Tensor, flipped: Tensor) -> OutputNoise:
+    if eager.shape != nominal.shape:
+        # A data-dependent size that rounding decides: nothing can be compared.
+        return OutputNoise(eager, eager, torch.zeros_like(noise), torch.ones(eager.shape, dtype=torch.bool))
+    if not (eager.dtype.is_floating_point or eager.dtype.is_complex):
+        return OutputNoise(eager, nominal, noise, flipped | (eager != nominal))
+    magnitude = nominal.abs()
+    finite = magnitude.isfinite()
+    scale = float(magnitude[finite].max()) if finite.any() else 0.0
+    limit = UNSTABLE_FRACTION * scale
+    # Half precision has noise of this size without any flip; there only eager's own witness counts.
+    limit = max(limit, 64 * unit_roundoff(eager.dtype) * scale)
+    flipped |= noise > limit
+    own_error = (eager.to(nominal.dtype) - nominal).abs()
+    flipped |= finite & own_error.isfinite() & (own_error > limit)
+    return OutputNoise(eager, nominal, noise, flipped)
+
+
+class _Perturbation(TorchDispatchMode):
+    """Perturbs the outputs of the operators below the composite ones.
+
+    In its first run it only measures amplitudes, and keeps them for the runs that follow.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtype: torch.dtype | None = None
+        self.work = 0.0
+        self._amplitudes: list[Tensor | None] = []
+        self._cached = 0
+        self._position = 0
+        self._generator: torch.Generator | None = None
+
+    def start_perturbed_run(self, seed: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self._position = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        in_place = func._schema.is_mutable
+        before = _copies(args) if in_place else args
+        out = func(*args, **kwargs)
+        if self.dtype is None or func.is_view or operator_name(func) in MOVES:
+            return out
+        outputs = out if isinstance(out, list | tuple) else [out]
+        for i, y in enumerate(outputs):
+            if isinstance(y, Tensor) and unit_roundoff(y.dtype) and y.numel():
+                self.perturb(y, self.dtype, None if i else (func, before, kwargs))
+        return out
+
+    def perturb(self, y: Tensor, dtype: torch.dtype, call: tuple[Any, Any, Any] | None) -> None:
+        """Adds noise of the size that ``dtype`` has to ``y`` in place, or measures that size."""
+        position, self._position = self._position, self._position + 1
+        if self._generator is None:
+            amplitude = self._amplitude(y, dtype, call)
+            keep = self._cached + y.numel() <= _CACHED_ELEMENTS
+            self._cached += y.numel() if keep else 0
+            self._amplitudes.append(amplitude if keep else None)
+            return
+        cached = self._amplitudes[position] if position < len(self._amplitudes) else None
+        if cached is None or cached.shape != y.shape:
+            cached = self._amplitude(y, dtype, call)
+        y.add_(cached * _signs(y.shape, self._generator))
+
+    def _amplitude(self, y: Tensor, dtype: torch.dtype, call: tuple[Any, Any, Any] | None) -> Tensor:
+        u, accumulator = unit_roundoff(dtype), accumulator_roundoff(dtype)
+        magnitude = y.abs()
+        total = u * magnitude
+        if call is not None:
+            func, args, kwargs = call
+            terms = accumulated_terms(func, args, y)
+            if self._generator is None:
+                self.work += float(y.numel()) * terms
+            extra = rounding(func, args, kwargs, y)
+            if extra.stored is not None:
+                total = total + u * extra.stored
+            if extra.accumulated is not None:
+                total = total + accumulator * extra.accumulated
+            if terms > 1:
+                total = total + accumulator * (terms**0.5 - 1) * magnitude
+        limits = torch.finfo(dtype)
+        total = PERTURBATION * total + limits.tiny
+        exact_zero = total <= limits.tiny
+        total = total.masked_fill(exact_zero | ~(magnitude < SENTINEL_FRACTION * limits.max), 0.0)
+        total = total.nan_to_num(0.0, 0.0, 0.0)
+        return total if dtype == torch.float64 else total.float()
+
+
+class _NoisyInterpreter(Float64Interpreter):
+    def __init__(self, module: fx.GraphModule, dtypes: dict[str, Any], mode: _Perturbation) -> None:
+        super().__init__(module, dtypes)
+        self.mode = mode
+
+    def invoke(self, target: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        assert self.current is not None
+        self.mode.dtype = self.compute_dtype(self.current)
+        with self.mode:
+            return target(*args, **kwargs)
+
+    def finish(self, n: fx.Node, value: Any) -> Any:
+        target = n.target
+        if isinstance(target, torch._ops.OpOverload) and target._schema.name in CASTS:
+            value = self._round_cast(n, value)
+        return super().finish(n, value)
+
+    def _round_cast(self, n: fx.Node, value: Any) -> Any:
+        """A conversion to a narrower dtype rounds; to a wider one it copies."""
+        source, target = self.dtypes[n.all_input_nodes[0].name], self.dtypes[n.name]
+        if not isinstance(value, Tensor) or not unit_roundoff(target) or not value.numel():
+            return value
+        rounds = unit_roundoff(target) > unit_roundoff(source) > 0
+        if unit_roundoff(source) == 0 and value.numel():
+            rounds = float(value.abs().max()) > 1 / unit_roundoff(target)
+        if not rounds:
+            return value
+        value = value.clone()
+        self.mode.perturb(value, target, None)
+        return value
+
+
+def _copies(args: Any) -> Any:
+    return tuple(a.clone() if isinstance(a, Tensor) else a for a in args)
+
+
+def _signs(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Random +1 and -1, float32; one draw of 64 bits serves eight elements."""
+    count = shape.numel()
+    bits = torch.empty((count + 7) // 8, dtype=torch.int64).random_(generator=generator)
+    return (bits.view(torch.int8)[:count] & 1).mul_(2).sub_(1).reshape(shape).float()

@@ -1,0 +1,222 @@
+"""The rule that decides whether an output is right.  All of its factors live here.
+
+An output ``y`` fails where
+
+    |y - y64| > 8 * N + 4 * max|eager - y64| + u * max|y64|
+
+with ``y64`` the float64 reference, ``N`` the noise of each element
+(:mod:`graphopt.verification.noise`), ``eager`` the graph run by torch in its own precision, and ``u``
+the unit roundoff of the output's dtype (2^-24 for float32).  The maxima run over the elements that
+are stable.  Integers and booleans must be equal, and shape, dtype and the places of NaN and
+infinities always are.  Where rounding alone decides a value the element is not compared.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphopt.verification.noise import OutputNoise
+from graphopt.verification.reference import unit_roundoff
+
+NOISE_FACTOR = 8.0
+EAGER_FACTOR = 4.0
+FLOAT64_RELATIVE = 1e-10
+"""How closely two programs that are equal in exact arithmetic agree in float64, relative to scale."""
+
+FLIPS_PER_UNSTABLE = 0.25
+"""Mismatches forgiven outside the unstable elements: decisions that K runs happened not to flip."""
+
+
+@dataclass
+class Comparison:
+    """One output of one run against its reference.
+
+    Attributes:
+        problem: what is wrong, in words; None when the output is right.
+        max_error: largest error among the compared elements.
+        ratio: largest ``error / allowed``; more than 1 fails.
+        allowed: what was allowed at the element with that ratio.
+        index: that element, or the first offending one.
+        expected, got: the values there.
+        noise: largest ``N``.
+        eager_error: largest ``|eager - y64|`` over stable elements.
+        scale: largest ``|y64|``.
+        unstable: elements not compared because rounding decides their values.
+        mismatches: compared elements beyond what is allowed.
+        forgiven: how many of those count as flipped decisions.
+        elements: size of the output.
+    """
+
+    problem: str | None = None
+    max_error: float = 0.0
+    ratio: float = 0.0
+    allowed: float = 0.0
+    index: tuple[int, ...] | None = None
+    expected: float | int | bool | None = None
+    got: float | int | bool | None = None
+    noise: float = 0.0
+    eager_error: float = 0.0
+    scale: float = 0.0
+    unstable: int = 0
+    mismatches: int = 0
+    forgiven: int = 0
+    elements: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return self.problem is None
+
+    @property
+    def inconclusive(self) -> bool:
+        """Nothing was compared, although there was something to compare."""
+        return self.elements > 0 and self.unstable == self.elements
+
+
+def compare(got: Tensor, noise: OutputNoise, *, extra: Tensor | float = 0.0) -> Comparison:
+    """Applies the rule to one output.
+
+    Args:
+        got: the candidate's output.
+        noise: reference and noise of the output.
+        extra: an error bound that the contract allows on top (``Bounded``), broadcastable.
+    """
+    want = noise.eager
+    result = Comparison(elements=want.numel(), unstable=int(noise.unstable.sum()))
+    if tuple(got.shape) != tuple(want.shape):
+        result.problem = f"shape {list(got.shape)}, expected {list(want.shape)}"
+    elif got.dtype != want.dtype:
+        result.problem = f"dtype {_short(got.dtype)}, expected {_short(want.dtype)}"
+    if result.problem is not None:
+        result.ratio = math.inf
+        return result
+    if not noise.is_float:
+        return _compare_integers(got, noise, result)
+    return _compare_floats(got, noise, extra, result)
+
+
+def _compare_integers(got: Tensor, noise: OutputNoise, result: Comparison) -> Comparison:
+    wrong = (got != noise.reference) & ~noise.unstable
+    if got.dtype != torch.bool and got.numel():
+        result.max_error = float(
+            ((got.double() - noise.reference.double()).abs() * (~noise.unstable).double()).max()
+        )
+    _count(result, wrong)
+    if result.mismatches > result.forgiven:
+        result.ratio = math.inf
+        _locate(result, wrong.double(), got, noise)
+        result.problem = f"{result.mismatches} of {result.elements} elements differ"
+    return result
+
+
+def _compare_floats(got: Tensor, noise: OutputNoise, extra: Tensor | float, result: Comparison) -> Comparison:
+    reference, eager = noise.reference, noise.eager.to(noise.reference.dtype)
+    wide = got.to(reference.dtype)
+    special = _special(wide, reference) & _special(wide, eager) & ~noise.unstable
+    comparable = reference.isfinite() & wide.isfinite() & ~noise.unstable
+    error = (wide - reference).abs().masked_fill(~comparable, 0.0)
+    own = (eager - reference).abs().masked_fill(~(comparable & eager.isfinite()), 0.0)
+    finite = reference.abs().masked_fill(~reference.isfinite() | noise.unstable, 0.0)
+    if result.elements:
+        result.max_error, result.eager_error = float(error.max()), float(own.max())
+        result.scale, result.noise = float(finite.max()), float(noise.noise.masked_fill(~comparable, 0.0).max())
+    allowed = (
+        NOISE_FACTOR * noise.noise
+        + EAGER_FACTOR * result.eager_error
+        + unit_roundoff(noise.eager.dtype) * result.scale
+        + extra
+    )
+    ratio = (error / allowed).nan_to_num(0.0, posinf=math.inf)
+    wrong = (ratio > 1) | special
+    _count(result, wrong)
+    if result.elements:
+        worst = ratio.masked_fill(special, math.inf)
+        result.ratio = float(worst.max())
+        if result.mismatches <= result.forgiven:
+            result.ratio = float(worst.masked_fill(wrong, 0.0).max())
+            worst = ratio.masked_fill(wrong, 0.0)
+        _locate(result, worst, got, noise)
+        assert result.index is not None
+        result.allowed = float(allowed.expand_as(reference)[result.index])
+    if result.mismatches > result.forgiven:
+        if special.any():
+            result.problem = f"{int(special.sum())} of {result.elements} elements differ in being NaN or infinite"
+        else:
+            result.problem = f"{result.mismatches} of {result.elements} elements are off by more than rounding"
+    return result
+
+
+def _count(result: Comparison, wrong: Tensor) -> None:
+    result.mismatches = int(wrong.sum())
+    result.forgiven = math.ceil(FLIPS_PER_UNSTABLE * result.unstable)
+
+
+def _special(a: Tensor, b: Tensor) -> Tensor:
+    """Where one is NaN or infinite and the other is something else."""
+    same = (a == b) | (a.isnan() & b.isnan()) | (a.isfinite() & b.isfinite())
+    return ~same
+
+
+def _locate(result: Comparison, badness: Tensor, got: Tensor, noise: OutputNoise) -> None:
+    flat = int(badness.argmax())
+    index: list[int] = []
+    for size in reversed(badness.shape):
+        index.append(flat % size)
+        flat //= size
+    result.index = tuple(reversed(index))
+    result.got, result.expected = got[result.index].item(), noise.reference[result.index].item()
+
+
+def _short(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def compare_in_float64(
+    got: Tensor, noise: OutputNoise, *, folded: bool, extra: Tensor | float = 0.0
+) -> Comparison:
+    """Compares the float64 runs of two programs.
+
+    Args:
+        got: the candidate's float64 output.
+        noise: reference and noise of the output, measured in the precision of the graph.
+        folded: the candidate has constants that the reference has not; they were rounded once, so
+            the noise of the graph applies instead of ``FLOAT64_RELATIVE``.
+        extra: an error bound that the contract allows on top, broadcastable.
+    """
+    reference = noise.reference
+    result = Comparison(elements=reference.numel(), unstable=int(noise.unstable.sum()))
+    if tuple(got.shape) != tuple(reference.shape):
+        result.problem, result.ratio = f"shape {list(got.shape)}, expected {list(reference.shape)}", math.inf
+        return result
+    if not noise.is_float:
+        return _compare_integers(got, noise, result)
+    comparable = reference.isfinite() & got.isfinite() & ~noise.unstable
+    special = _special(got, reference) & _special(got, noise.eager.to(reference.dtype)) & ~noise.unstable
+    error = (got - reference).abs().masked_fill(~comparable, 0.0)
+    result.scale = float(reference.abs().masked_fill(~comparable, 0.0).max()) if result.elements else 0.0
+    u = unit_roundoff(noise.eager.dtype)
+    shrink = 1.0 if folded else NOISE_FACTOR * unit_roundoff(torch.float64) / u
+    allowed = NOISE_FACTOR * noise.noise * shrink + FLOAT64_RELATIVE * result.scale + extra
+    if folded:
+        allowed = allowed + u * result.scale
+    ratio = (error / allowed).nan_to_num(0.0, posinf=math.inf).masked_fill(special, math.inf)
+    wrong = ratio > 1
+    _count(result, wrong)
+    if result.elements:
+        result.max_error = float(error.max())
+        if result.mismatches <= result.forgiven:
+            ratio = ratio.masked_fill(wrong, 0.0)
+        result.ratio = float(ratio.max())
+        _locate(result, ratio, got, noise)
+        assert result.index is not None
+        result.allowed = float(torch.as_tensor(allowed).expand_as(reference)[result.index])
+    if result.mismatches > result.forgiven:
+        result.problem = (
+            f"in float64, {result.mismatches} of {result.elements} elements differ: "
+            "the programs are not equal in exact arithmetic"
+        )
+    return result
