@@ -147,7 +147,9 @@ def _abs(value: Any) -> Any:
 
 def _linear_in_all(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> Rounding:
     """Sums of products: the operator itself on absolute values."""
-    scalars = {k: abs(v) if isinstance(v, int | float) and k in ("alpha", "beta") else v for k, v in kwargs.items()}
+    scalars = {
+        k: abs(v) if isinstance(v, int | float) and k in ("alpha", "beta") else v for k, v in kwargs.items()
+    }
     return Rounding(accumulated=func(*[_abs(a) for a in args], **scalars))
 
 
@@ -291,7 +293,9 @@ def _batch_norm(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any
         v.reshape(per_channel) if v is not None else None for v in (named.get("weight"), named.get("bias"))
     )
     magnitude = normalisation(x, mean, rstd, weight, bias)
-    return Rounding(stored=magnitude, accumulated=magnitude * _from_variance(x, mean, rstd) if training else None)
+    return Rounding(
+        stored=magnitude, accumulated=magnitude * _from_variance(x, mean, rstd) if training else None
+    )
 
 
 _HANDLERS: dict[str, Handler] = {

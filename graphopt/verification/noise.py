@@ -112,9 +112,7 @@ def measure_noise(
         perturbed = _NoisyInterpreter(module, dtypes, mode).run_in_float64(inputs)
         for i, (y, z) in enumerate(zip(nominal, perturbed, strict=True)):
             _accumulate(noise[i], flipped[i], y, z)
-    outputs = [
-        _finish(e, y, n, f) for e, y, n, f in zip(eager, nominal, noise, flipped, strict=True)
-    ]
+    outputs = [_finish(e, y, n, f) for e, y, n, f in zip(eager, nominal, noise, flipped, strict=True)]
     return Noise(outputs, runs, mode.work, sorted(nominal_run.emulated))
 
 

@@ -24,7 +24,14 @@ aten = torch.ops.aten
 _WIDER = {torch.complex32: torch.complex128, torch.complex64: torch.complex128}
 
 CASTS = frozenset(
-    ["aten::to", "aten::_to_copy", "aten::type_as", "prims::convert_element_type", "aten::float", "aten::half"]
+    [
+        "aten::to",
+        "aten::_to_copy",
+        "aten::type_as",
+        "prims::convert_element_type",
+        "aten::float",
+        "aten::half",
+    ]
 )
 """Conversions: the one move of data that rounds, when the destination is narrower."""
 
@@ -60,7 +67,9 @@ def accumulator_roundoff(dtype: torch.dtype) -> float:
     return min(unit_roundoff(dtype), unit_roundoff(torch.float32))
 
 
-def run_eagerly(module: fx.GraphModule, inputs: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+def run_eagerly(
+    module: fx.GraphModule, inputs: Sequence[Tensor]
+) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
     """Runs the graph as it is written.
 
     Returns:
@@ -91,11 +100,11 @@ def is_random(node: fx.Node) -> bool:
         return False
     named = {a.name: v for a, v in zip(target._schema.arguments, node.args, strict=False)} | node.kwargs
     if "dropout_p" in named or "attention" in target._schema.name:
-        return named.get("dropout_p", 0.0) != 0.0
+        return bool(named.get("dropout_p", 0.0) != 0.0)
     for training in ("train", "training"):
         if named.get(training, True) in (False, None):
             return False
-    return any(named.get(p, 1.0) != 0.0 for p in ("p", "dropout"))
+    return bool(named.get("p", named.get("dropout", 1.0)) != 0.0)
 
 
 class _Interpreter(fx.Interpreter):
@@ -148,7 +157,12 @@ class Float64Interpreter(_Interpreter):
 
     def run_in_float64(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The flat outputs; floating-point ones are float64, others as the graph has them."""
-        with torch.no_grad(), _default_dtype(torch.float64), sdpa_kernel(SDPBackend.MATH), self.readable_errors():
+        with (
+            torch.no_grad(),
+            _default_dtype(torch.float64),
+            sdpa_kernel(SDPBackend.MATH),
+            self.readable_errors(),
+        ):
             return _flat(self.run(*inputs))
 
     def run_node(self, n: fx.Node) -> Any:
@@ -216,7 +230,9 @@ class Float64Interpreter(_Interpreter):
                 continue
             if isinstance(value, torch.dtype):
                 value = widened(value)
-            elif isinstance(value, float) and schema.name not in _UNROUNDED and "[]" not in str(argument.type):
+            elif (
+                isinstance(value, float) and schema.name not in _UNROUNDED and "[]" not in str(argument.type)
+            ):
                 value = _rounded(value, number_dtype)
             pinned[argument.name] = value
         if "rms_norm" in schema.name and pinned.get("eps") is None:

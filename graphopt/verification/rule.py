@@ -123,7 +123,10 @@ def _compare_floats(got: Tensor, noise: OutputNoise, extra: Tensor | float, resu
     finite = reference.abs().masked_fill(~reference.isfinite() | noise.unstable, 0.0)
     if result.elements:
         result.max_error, result.eager_error = float(error.max()), float(own.max())
-        result.scale, result.noise = float(finite.max()), float(noise.noise.masked_fill(~comparable, 0.0).max())
+        result.scale, result.noise = (
+            float(finite.max()),
+            float(noise.noise.masked_fill(~comparable, 0.0).max()),
+        )
     allowed = (
         NOISE_FACTOR * noise.noise
         + EAGER_FACTOR * result.eager_error
@@ -144,9 +147,37 @@ def _compare_floats(got: Tensor, noise: OutputNoise, extra: Tensor | float, resu
         result.allowed = float(allowed.expand_as(reference)[result.index])
     if result.mismatches > result.forgiven:
         if special.any():
-            result.problem = f"{int(special.sum())} of {result.elements} elements differ in being NaN or infinite"
+            result.problem = (
+                f"{int(special.sum())} of {result.elements} elements differ in being NaN or infinite"
+            )
         else:
-            result.problem = f"{result.mismatches} of {result.elements} elements are off by more than rounding"
+            result.problem = (
+                f"{result.mismatches} of {result.elements} elements are off by more than rounding"
+            )
+    return result
+
+
+def compare_bits(got: Tensor, want: Tensor) -> Comparison:
+    """Equality of dtype, shape and every value; NaN equals NaN."""
+    result = Comparison(elements=want.numel())
+    if got.shape != want.shape:
+        result.problem = f"shape {list(got.shape)}, expected {list(want.shape)}"
+    elif got.dtype != want.dtype:
+        result.problem = f"dtype {_short(got.dtype)}, expected {_short(want.dtype)}"
+    if result.problem is not None:
+        result.ratio = float("inf")
+        return result
+    wrong = (got != want) & ~(got.isnan() & want.isnan()) if want.is_floating_point() else got != want
+    result.mismatches = int(wrong.sum())
+    if result.mismatches:
+        result.problem, result.ratio = (
+            f"{result.mismatches} of {result.elements} elements differ",
+            float("inf"),
+        )
+        result.index = tuple(int(i) for i in wrong.nonzero()[0])
+        result.got, result.expected = got[result.index].item(), want[result.index].item()
+        error = (got.double() - want.double()).abs().nan_to_num(0.0)
+        result.max_error = float(error.max())
     return result
 
 

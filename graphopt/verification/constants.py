@@ -1,0 +1,54 @@
+"""Whether a program has constants that another has not.
+
+A pass that folds weights rounds the result once to the weights' dtype; after that two programs that
+are equal in exact arithmetic no longer agree to float64 precision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from graphopt.ir.program import Program
+
+
+def has_new_constants(candidate: Program, reference: Program) -> bool:
+    """True if a floating-point constant of ``candidate`` is not, bit for bit, one of ``reference``."""
+    if _numbers(candidate) - _numbers(reference):
+        return True
+    known = list(reference.constants.values())
+    same_storage = {_key(t) for t in known}
+    unknown = [
+        t for t in candidate.constants.values() if t.is_floating_point() and _key(t) not in same_storage
+    ]
+    if not unknown:
+        return False
+    shapes = {(t.shape, t.dtype) for t in unknown}
+    digests = {_digest(t) for t in known if (t.shape, t.dtype) in shapes}
+    return any(_digest(t) not in digests for t in unknown)
+
+
+def _numbers(program: Program) -> set[float]:
+    """Numbers written in the graph that float32 cannot hold exactly."""
+    found: list[float] = []
+
+    def collect(value: Any) -> None:
+        if isinstance(value, float) and math.isfinite(value):
+            found.append(value)
+
+    for node in program.calls():
+        fx.node.map_aggregate((node.args, node.kwargs), collect)
+    return {v for v in found if float(torch.tensor(v, dtype=torch.float32)) != v}
+
+
+def _key(tensor: Tensor) -> tuple[object, ...]:
+    return (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+
+
+def _digest(tensor: Tensor) -> bytes:
+    flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.blake2b(flat.numpy().tobytes(), digest_size=16).digest()

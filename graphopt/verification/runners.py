@@ -1,0 +1,112 @@
+"""Candidates as callables: flat torch tensors in, flat tuple of torch tensors out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from graphopt.errors import GraphoptError, InputError, VerificationError
+from graphopt.ir.program import Program
+
+Runner = Callable[[Sequence[Tensor]], tuple[Tensor, ...]]
+
+
+class OnnxRuntimeRunner:
+    """An ONNX model in onnxruntime, on the CPU.
+
+    Args:
+        model: path of the file, or the serialised model.
+        threads: intra-op threads.
+        optimise: False switches onnxruntime's own graph optimisations off.
+
+    Attributes:
+        input_names, output_names: as in the file.
+
+    Raises:
+        InputError: onnxruntime cannot load the model.
+    """
+
+    def __init__(
+        self, model: str | os.PathLike[str] | bytes, *, threads: int = 1, optimise: bool = True
+    ) -> None:
+        import onnxruntime as ort  # type: ignore[import-untyped]
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        if not optimise:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self.name = "onnxruntime" if isinstance(model, bytes) else f"onnxruntime {Path(model).name}"
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            self.session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no common base but this
+            raise InputError(
+                f"onnxruntime cannot load the model: {_first_line(error)}", code="GO-3002"
+            ) from error
+        self.input_names = [i.name for i in self.session.get_inputs()]
+        self.output_names = [o.name for o in self.session.get_outputs()]
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Runs the model; float16 and bfloat16 go through as they are where NumPy has the dtype."""
+        feed = {n: t.detach().contiguous().numpy() for n, t in zip(self.input_names, inputs, strict=True)}
+        return tuple(torch.from_numpy(np.array(y)) for y in self.session.run(None, feed))
+
+
+def runner_of(candidate: Any) -> Runner:
+    """How to run a candidate: a program, a graph module, an artifact or any callable.
+
+    Raises (when it is called):
+        VerificationError: the candidate fails, or returns something that is not tensors.
+    """
+    call: Callable[..., Any] = candidate.graph_module if isinstance(candidate, Program) else candidate
+    name = describe(candidate)
+    if not callable(call):
+        raise InputError(f"{name} cannot be called; a candidate is a Program, an Artifact or a function")
+
+    def run(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        try:
+            with torch.no_grad():
+                outputs = call(*[t.clone() for t in inputs])
+        except GraphoptError:
+            raise
+        except Exception as error:
+            raise VerificationError(f"{name} failed to run: {_first_line(error)}") from error
+        if isinstance(outputs, Tensor | np.ndarray):
+            outputs = (outputs,)
+        return tuple(_tensor(y, name) for y in outputs)
+
+    return run
+
+
+def describe(candidate: Any) -> str:
+    """A short name for messages."""
+    if isinstance(candidate, Program):
+        return "the program"
+    if isinstance(candidate, fx.GraphModule):
+        return "the graph"
+    return str(
+        getattr(candidate, "name", None) or getattr(candidate, "__name__", None) or type(candidate).__name__
+    )
+
+
+def _tensor(value: Any, name: str) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, np.ndarray | np.generic | bool | int | float):
+        return torch.from_numpy(np.ascontiguousarray(value).reshape(np.shape(value)).copy())
+    if hasattr(value, "__dlpack__"):
+        return torch.from_dlpack(value).cpu()
+    raise VerificationError(f"{name} returned a {type(value).__name__}, not a tensor")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
