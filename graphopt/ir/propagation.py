@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphopt._torch import FakeTensor, FakeTensorMode, detect_fake_mode
+from graphopt._torch import FakeTensor, FakeTensorMode, detect_fake_mode, enable_python_dispatcher
 from graphopt.errors import InputError
 from graphopt.ir.provenance import origin
 
@@ -31,7 +31,8 @@ def value_of(node: fx.Node, mode: FakeTensorMode, module: torch.nn.Module | None
         return value
     args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
     try:
-        with mode:
+        # Without it, the C++ bodies of composite operators fix symbolic sizes to their hints.
+        with mode, enable_python_dispatcher():
             return node.target(*args, **kwargs)  # type: ignore[operator]
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
