@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from graphopt._torch import is_constraint_violation
 from graphopt.errors import InputError
+from graphopt.frontends.dynamic_shapes import DynamicAxes, DynamicShapes
 from graphopt.ir.program import Program
-from graphopt.ir.signature import DimRange
-
-DynamicShapes = Mapping[str, Any] | Sequence[Any] | None
 
 
 def capture_torch(
@@ -32,9 +31,10 @@ def capture_torch(
         module: in eval mode.  An ``ExportedProgram`` is taken as it is.
         args: example arguments; tensors, or nested containers of tensors.
         kwargs: example keyword arguments.
-        dynamic_shapes: as ``torch.export.export`` takes it, one entry an argument.  An axis may
-            also be given a plain name, ``{0: "batch", 1: "sequence"}``: the axes of one name are
-            the same dimension.
+        dynamic_shapes: as ``torch.export.export`` takes it, one entry an argument (those that
+            ``*args`` collects one by one).  An axis may also be given a plain name,
+            ``{0: "batch", 1: "sequence"}``: the axes of one name are the same dimension.  The
+            example may have size 1 there.
         input_names: default: the names of the arguments.
         output_names: default: the keys of a returned dict, else ``output`` or ``output_0`` ….
 
@@ -53,77 +53,54 @@ def capture_torch(
             f"{type(module).__name__} is in training mode", code="GO-3007", hint="call module.eval() first"
         )
     args, kwargs = tuple(args), dict(kwargs or {})
-    spec = _DimSpec(dynamic_shapes)
+    axes = DynamicAxes(dynamic_shapes)
+    args, kwargs = axes.without_ones(args, kwargs)
     try:
-        exported = torch.export.export(
-            module, args, kwargs, dynamic_shapes=spec.for_torch, strict=False
-        )
+        exported = _export(module, args, kwargs, axes)
     except Exception as error:
         raise InputError(
             f"torch.export cannot capture {type(module).__name__}: {_first_lines(error)}",
             code="GO-3007",
             layer=_user_line(error),
         ) from error
-    dim_names = spec.names(args, kwargs)
+    dim_names = axes.names(args, kwargs)
     program = Program.from_exported(
         exported,
         input_names=input_names,
         output_names=output_names or _output_names(exported),
         dim_names=dim_names,
-        dim_ranges=spec.ranges,
     )
     _note_fixed_axes(program, dim_names)
     return program
 
 
-class _DimSpec:
-    """The user's dynamic shapes: as torch wants them, and the names that they give."""
+def _export(
+    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], axes: DynamicAxes
+) -> ExportedProgram:
+    """torch.export with the axes as the user names them, or as torch.export finds them.
 
-    def __init__(self, given: DynamicShapes) -> None:
-        self.given = given
-        self.ranges: dict[str, DimRange] = {}
-        self.for_torch = self._convert(given)
+    Guards are deferred to run time (and dropped with the other assertions): torch.export cannot
+    decide some that always hold, such as those on the strides of a cache's grouped heads, and would
+    refuse the model.  A plain name promises no range, so where the model's code fixes an axis or
+    ties it to another, the axis becomes what the code makes of it, and the program's notes say so.
+    """
 
-    def _convert(self, spec: Any) -> Any:
-        if isinstance(spec, str):
-            # AUTO, not a named Dim: torch.export may then relate it to other sizes, as a model
-            # that concatenates caches needs.
-            return Dim.AUTO
-        if isinstance(spec, Mapping):
-            return {k: self._convert(v) for k, v in spec.items()}
-        if isinstance(spec, (list, tuple)):
-            return type(spec)(self._convert(v) for v in spec)
-        return spec
+    def run(dynamic_shapes: Any) -> ExportedProgram:
+        return torch.export.export(
+            module,
+            args,
+            kwargs,
+            dynamic_shapes=dynamic_shapes,
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
 
-    def names(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[tuple[int, int], str]:
-        """``(flat tensor index, axis)`` to the dimension's name."""
-        if self.given is None:
-            return {}
-        if isinstance(self.given, Mapping):
-            specs = list(self.given.values())
-        else:
-            specs = list(self.given)
-        found: dict[tuple[int, int], str] = {}
-        index = 0
-        for value, spec in zip([*args, *kwargs.values()], specs, strict=False):
-            index = self._walk(value, spec, index, found)
-        return found
-
-    def _walk(self, value: Any, spec: Any, index: int, found: dict[tuple[int, int], str]) -> int:
-        if isinstance(value, torch.Tensor):
-            axes = spec.items() if isinstance(spec, Mapping) else enumerate(spec or ())
-            for axis, dim in axes:
-                name = dim if isinstance(dim, str) else getattr(dim, "__name__", None)
-                if isinstance(name, str):
-                    found[index, axis] = name
-            return index + 1
-        if isinstance(value, Mapping):
-            for key, item in value.items():
-                index = self._walk(item, spec[key] if spec else None, index, found)
-        elif isinstance(value, (list, tuple)):
-            for i, item in enumerate(value):
-                index = self._walk(item, spec[i] if spec else None, index, found)
-        return index
+    try:
+        return run(axes.named(module))
+    except Exception as error:
+        if not (axes.uses_plain_names and is_constraint_violation(error)):
+            raise
+    return run(axes.automatic(module))
 
 
 def _output_names(exported: ExportedProgram) -> list[str] | None:

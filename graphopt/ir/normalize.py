@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,10 @@ def program_from_exported(
     _inline_context_regions(exported.graph_module)
     if any(_mutates(n) for n in exported.graph.nodes):
         # An empty table keeps linear, layer_norm and attention whole; only mutation goes.
-        exported = exported.run_decompositions({})
+        with warnings.catch_warnings():
+            # torch copies its own pytree specs in a way that it has itself deprecated.
+            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            exported = exported.run_decompositions({})
     ranges = {str(s): r for s, r in exported.range_constraints.items()}
     module = exported.module(check_guards=False)
     graph = module.graph
