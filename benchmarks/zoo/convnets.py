@@ -10,16 +10,19 @@ from benchmarks.zoo.weights import image, randomise
 from benchmarks.zoo.wrap import Field
 
 
-def classifier(model: nn.Module, side: int, *, batch: int = 1, resizable: bool = True) -> Model:
-    """A picture classifier ``[B, 3, H, W] -> [B, labels]``; batch and, if ``resizable``, H and W vary."""
+def classifier(model: nn.Module, side: int, *, resizable: bool = True, smallest: int = 32) -> Model:
+    """A picture classifier ``[B, 3, H, W] -> [B, labels]``.
+
+    The batch varies and, if ``resizable``, H and W from ``smallest`` up.
+    """
     spatial = {2: "height", 3: "width"} if resizable else {}
     return Model(
         module=Field(model, ("pixel_values",), ("logits",)).eval(),
-        inputs=(image(batch, side, side),),
+        inputs=(image(1, side, side),),
         input_names=("pixel_values",),
         output_names=("logits",),
         axes=({0: "batch", **spatial},),
-        ranges={"batch": (1, 64), "height": (32, 1024), "width": (32, 1024)},
+        ranges={"batch": (1, 64), "height": (smallest, 1024), "width": (smallest, 1024)},
         multiples={"height": 32, "width": 32} if resizable else {},
     )
 

@@ -85,9 +85,9 @@ def deepseek_v2_decode(size: Size) -> Model:
         model,
         vocabulary=config.vocab_size,
         layers=config.num_hidden_layers,
-        kv_heads=config.num_attention_heads,
-        head_dim=config.qk_nope_head_dim + config.qk_rope_head_dim,
-        value_dim=config.v_head_dim,
+        kv_heads=1,  # the cache holds the latent: low-rank keys and values, and the rotary part
+        head_dim=config.kv_lora_rank,
+        value_dim=config.qk_rope_head_dim,
         batch=1 if size == "full" else 2,
         past=127 if size == "full" else 7,
         longest=_LONGEST,

@@ -58,7 +58,7 @@ def _model(size: Size) -> Model:
         module=SentenceEmbedding(bert).eval(),
         inputs=(token_ids((batch, length), bert.config.vocab_size), padding_mask(batch, length)),
         input_names=("input_ids", "attention_mask"),
-        output_names=("embedding",),
+        output_names=("sentence_embedding",),
         axes=({0: "batch", 1: "sequence"}, {0: "batch", 1: "sequence"}),
         ranges={"batch": (1, 64), "sequence": (2, bert.config.max_position_embeddings)},
     )

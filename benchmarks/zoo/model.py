@@ -50,19 +50,37 @@ class Model:
         """The same model under the name that the registry gives it."""
         return replace(self, name=name, size=size)
 
-    def dynamic_shapes(self) -> tuple[dict[int, Any] | None, ...]:
-        """The varying axes in the form that ``torch.export.export(dynamic_shapes=...)`` takes."""
-        dims: dict[str, Any] = {}
-        for name in {name for axes in self.axes for name in axes.values()}:
-            low, high = self.ranges.get(name, DEFAULT_RANGE)
+    def dynamic_shapes(self) -> tuple[dict[int, torch.export.Dim], ...]:
+        """The varying axes and their ranges, as ``graphopt.capture`` takes them: one mapping an input."""
+        dims = {
+            name: torch.export.Dim(name, min=self.range(name)[0], max=self.range(name)[1])
+            for axes in self.axes
+            for name in axes.values()
+        }
+        return tuple({axis: dims[name] for axis, name in axes.items()} for axes in self.axes)
+
+    def range(self, dim: str) -> tuple[int, int]:
+        """Smallest and largest size of a dimension, inclusive."""
+        return self.ranges.get(dim, DEFAULT_RANGE)
+
+    def capture_inputs(self) -> tuple[torch.Tensor, ...]:
+        """Inputs to capture with: no varying axis has size 1, and different dimensions differ.
+
+        torch.export fixes an axis whose example has size 1, and takes two axes of equal size for
+        the same dimension.
+        """
+        sizes: dict[str, int] = {}
+        for tensor, axes in zip(self.inputs, self.axes, strict=True):
+            for axis, name in axes.items():
+                sizes.setdefault(name, tensor.shape[axis])
+        taken: set[int] = set()
+        for name, size in sizes.items():
             step = self.multiples.get(name, 1)
-            if step == 1:
-                dims[name] = torch.export.Dim(name, min=low, max=high)
-            else:
-                dims[name] = step * torch.export.Dim(
-                    f"{name}_{step}", min=max(1, low // step), max=high // step
-                )
-        return tuple({axis: dims[name] for axis, name in axes.items()} or None for axes in self.axes)
+            while size == 1 or size in taken:
+                size += step
+            taken.add(size)
+            sizes[name] = size
+        return self.resized(sizes)
 
     def dim_names(self) -> dict[tuple[int, int], str]:
         """(input index, axis) -> dimension name, for every varying axis."""
@@ -77,12 +95,17 @@ class Model:
             from graphopt.frontends.onnx import import_onnx
 
             return import_onnx(self.path)
-        from graphopt.frontends import capture_torch
+        from graphopt.frontends.torch_module import capture_torch
 
         assert self.module is not None
+        if not dynamic:
+            return capture_torch(self.module, self.inputs, **self._names())
         return capture_torch(
-            self.module, self.inputs, dynamic_shapes=self.dynamic_shapes() if dynamic else None
+            self.module, self.capture_inputs(), dynamic_shapes=self.dynamic_shapes(), **self._names()
         )
+
+    def _names(self) -> dict[str, Any]:
+        return {"input_names": self.input_names, "output_names": self.output_names}
 
     def resized(self, sizes: Mapping[str, int], *, seed: int = 0) -> tuple[torch.Tensor, ...]:
         """Fresh inputs in which the named dimensions have other sizes.

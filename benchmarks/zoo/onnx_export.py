@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
+import logging
 import warnings
 from dataclasses import replace
 from importlib.metadata import version
@@ -22,11 +24,12 @@ def as_onnx(model: Model, name: str, opset: int = OPSET) -> Model:
 
     def export(path: Path) -> None:
         assert model.module is not None
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports that torchvision is absent
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # the exporter's own deprecations
             torch.onnx.export(
                 model.module,
-                model.inputs,
+                model.capture_inputs(),
                 str(path),
                 dynamo=True,
                 opset_version=opset,
@@ -42,21 +45,11 @@ def as_onnx(model: Model, name: str, opset: int = OPSET) -> Model:
 
 
 def _for_exporter(model: Model) -> tuple[object, ...]:
-    """Our forward methods take ``(ids, *rest)``: the exporter wants the rest's shapes as one tuple."""
-    shapes = model.dynamic_shapes()
+    """torch wants the shapes of everything that ``*args`` of ``forward`` collects as one tuple."""
     assert model.module is not None
-    return (
-        shapes
-        if not takes_varargs(model.module)
-        else (*shapes[: positional(model.module)], shapes[positional(model.module) :])
-    )
-
-
-def takes_varargs(module: torch.nn.Module) -> bool:
-    """Whether ``forward`` ends in ``*args``."""
-    return bool(module.forward.__code__.co_flags & 0x04)
-
-
-def positional(module: torch.nn.Module) -> int:
-    """How many named positional parameters ``forward`` has besides ``self``."""
-    return int(module.forward.__code__.co_argcount) - 1
+    shapes = model.dynamic_shapes()
+    kinds = [p.kind for p in inspect.signature(model.module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return shapes
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*shapes[:named], shapes[named:])
