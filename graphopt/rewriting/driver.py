@@ -118,7 +118,7 @@ def _find(program: Program, rule: RewriteRule, node: fx.Node) -> tuple[Match, fx
         if place is None:
             reason = "the results are used before all operands are known"
         else:
-            match = Match(program, bindings.values, list(bindings.nodes), results)
+            match = Match(program, bindings.values, list(bindings.nodes), results, rule.name)
             verdict = rule.check(match)
             if verdict:
                 return match, place

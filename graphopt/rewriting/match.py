@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from graphopt.ir.program import Program
+from graphopt.ir.provenance import merged_origin
 from graphopt.ir.rewriter import Rewriter
 from graphopt.rewriting.matcher import number_of
 
@@ -94,9 +95,15 @@ class Match:
     """
 
     def __init__(
-        self, program: Program, values: Mapping[str, Any], nodes: Sequence[fx.Node], results: Sequence[fx.Node]
+        self,
+        program: Program,
+        values: Mapping[str, Any],
+        nodes: Sequence[fx.Node],
+        results: Sequence[fx.Node],
+        rule: str = "",
     ) -> None:
         self.program = program
+        self.rule = rule
         self.bindings = {k: wrap(v, program) for k, v in values.items()}
         self.nodes = tuple(nodes)
         self.results = tuple(Value(n, program) for n in results)
@@ -106,6 +113,11 @@ class Match:
             return self.__dict__["bindings"][name]
         except KeyError:
             raise AttributeError(f"the pattern has no variable {name!r}") from None
+
+    @property
+    def layer(self) -> str | None:
+        """The user's layers that the match covers."""
+        return merged_origin(self.nodes, self.rule).layer
 
     @property
     def result(self) -> Value:

@@ -1,0 +1,152 @@
+"""``graphopt compile``: from a model to a verified artifact."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphopt.ir.program import Program
+from graphopt.passmanager.base import Pass
+from graphopt.passmanager.instruments import Instrument
+from graphopt.passmanager.manager import PassManager, When
+from graphopt.passmanager.result import PassResult
+from graphopt.verification import OnnxRuntimeRunner, VerificationReport, verify
+from graphopt.workflows.loading import load
+from graphopt.workflows.optimize import DEFAULT_PASSES, check_output, read_batches
+
+if TYPE_CHECKING:
+    from graphopt.codegen import Artifact
+
+
+@dataclass
+class CompileResult:
+    """What :func:`compile_model` did.
+
+    Attributes:
+        artifact: the compiled program.
+        passes: the pipeline's result.
+        output: the file written, if any.
+        checks: verification by name: ``capture`` (the program against onnxruntime on the original
+            file) and ``artifact`` (the compiled code against the original program).
+        unverified: why the artifact was not run, when it could not be.
+        seconds: time in each stage.
+    """
+
+    artifact: Artifact
+    passes: PassResult
+    output: Path | None
+    checks: dict[str, VerificationReport]
+    unverified: str | None
+    seconds: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema": "graphopt.compile/1",
+            "output": str(self.output) if self.output else None,
+            "target": self.artifact.target.to_dict(),
+            "kernels": len(self.artifact.kernels()),
+            "signature": self.artifact.signature.to_dict(),
+            "notes": self.passes.original.notes,
+            **self.passes.to_dict(),
+            "checks": {name: report.to_dict() for name, report in self.checks.items()},
+            "unverified": self.unverified,
+            "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
+        }
+
+
+def compile_model(
+    source: str | os.PathLike[str] | Program,
+    target: str = "cpu",
+    *,
+    passes: str | Sequence[Pass | str] = DEFAULT_PASSES,
+    output: str | os.PathLike[str] | None = None,
+    dims: dict[str, Any] | None = None,
+    calibration: Any = None,
+    verify_when: When = "final",
+    draws: int = 2,
+    seed: int = 0,
+    instruments: Sequence[Instrument] = (),
+) -> CompileResult:
+    """Loads, rewrites, compiles and verifies a model, and writes the artifact last.
+
+    The original is the reference for everything: for an ONNX file, onnxruntime runs the file itself
+    and must agree with the captured program; then the compiled code must agree with that program
+    under the contract of all passes.
+
+    Args:
+        source: a model file or a program.
+        target: a name that :func:`graphopt.list_targets` knows.
+        passes: passes, or their textual form.
+        output: the ``.so`` file to write (``.tar`` where no linker for the target is installed).
+        dims: see :func:`graphopt.load`.
+        calibration: the user's data; verification runs on it as well as on drawn inputs.
+        verify_when: ``"final"`` verifies the artifact, ``"each"`` every pass too, ``"off"`` nothing.
+        draws, seed: of the inputs drawn for verification.
+        instruments: see :class:`graphopt.PassManager`.
+
+    Raises:
+        GraphoptError: of any stage; no file is written then.
+    """
+    from graphopt.codegen import compile as generate
+    from graphopt.codegen import find_target
+
+    chosen = find_target(target)
+    if output is not None:
+        check_output(Path(output), (".so", ".tar"))
+    clock = _Clock()
+    program = source if isinstance(source, Program) else load(source, dims=dims)
+    batches = read_batches(calibration, program)
+    clock.lap("load")
+    settings: dict[str, Any] = {"inputs": batches or None, "draws": draws, "seed": seed}
+    checks: dict[str, VerificationReport] = {}
+    if verify_when != "off" and not isinstance(source, Program) and Path(source).suffix == ".onnx":
+        checks["capture"] = verify(program, OnnxRuntimeRunner(Path(source)), **settings).raise_if_failed()
+        clock.lap("verify capture")
+    during: When = "each" if verify_when == "each" else "off"
+    manager = PassManager(passes, instruments=instruments, verify=during, draws=draws, seed=seed)
+    result = manager.run(program, calibration=batches)
+    clock.lap("passes")
+    artifact = generate(result.program, chosen, source=None if isinstance(source, Program) else identity(Path(source)))
+    clock.lap("compile")
+    unverified: str | None = None
+    if verify_when == "off":
+        unverified = "verification was switched off"
+    elif chosen.why_not_here() is not None:
+        unverified = f"the artifact cannot run here: {chosen.why_not_here()}"
+        checks["program"] = verify(program, result.program, contract=result.contract, **settings)
+        checks["program"].raise_if_failed()
+        clock.lap("verify program")
+    else:
+        checks["artifact"] = verify(program, artifact, contract=result.contract, **settings).raise_if_failed()
+        clock.lap("verify artifact")
+    written: Path | None = None
+    if output is not None:
+        written = Path(output)
+        artifact.save(written)
+    return CompileResult(artifact, result, written, checks, unverified, clock.seconds)
+
+
+def identity(path: Path) -> dict[str, str]:
+    """Path and digest of a model file, so that ``bench`` finds the original again."""
+    path = path.resolve()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return {"path": str(path), "sha256": digest.hexdigest()}
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = now - self._last
+        self._last = now
