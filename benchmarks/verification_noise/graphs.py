@@ -211,7 +211,7 @@ _ANY_RANK: list[Step] = [
     _unary(aten.cumsum.default, -1),
     _unary(aten.mean.dim, [-1], True),
     _unary(aten.sum.dim_IntList, [-1], True),
-    _unary(aten.var.correction, [-1]),
+    lambda b, x, _: b.call(aten.var.correction, x, [-1], correction=0, keepdim=True),
     _unary(aten.logsumexp.default, [-1], True),
     _unary(aten.amax.default, [-1], True),
     _linear,

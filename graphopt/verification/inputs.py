@@ -35,7 +35,7 @@ zeros     zeros.
 
 @dataclass(frozen=True)
 class Draw:
-    """One set of inputs and how to get it again.
+    """One set of inputs and how to get it again; iterates over its tensors, as ``program(*draw)``.
 
     Attributes:
         tensors: flat inputs, in the signature's order.
@@ -48,6 +48,15 @@ class Draw:
     source: str
     seed: int | None
     sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.tensors[index]
 
     @property
     def shapes(self) -> list[list[int]]:

@@ -12,7 +12,7 @@ upstream flips between the runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -226,8 +226,15 @@ class _NoisyInterpreter(Float64Interpreter):
     def invoke(self, target: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         assert self.current is not None
         self.mode.dtype = self.compute_dtype(self.current)
+        call: Callable[..., Any] = target
+        if target.namespace == "graphopt":
+            # A custom op is opaque to a dispatch mode; its reference is not.
+            from graphopt.dialect.registry import get
+
+            call, args = get(target).reference, _all_arguments(target, args, kwargs)
+            kwargs = {}
         with self.mode:
-            return target(*args, **kwargs)
+            return call(*args, **kwargs)
 
     def finish(self, n: fx.Node, value: Any) -> Any:
         target = n.target
@@ -248,6 +255,13 @@ class _NoisyInterpreter(Float64Interpreter):
         value = value.clone()
         self.mode.perturb(value, target, None)
         return value
+
+
+def _all_arguments(
+    target: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, ...]:
+    rest = target._schema.arguments[len(args) :]
+    return args + tuple(kwargs.get(a.name, a.default_value) for a in rest)
 
 
 def _copies(args: Any) -> Any:

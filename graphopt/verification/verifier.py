@@ -212,7 +212,8 @@ class _Verification:
             check.redrawn = before.redrawn
             if check.ok:
                 self.report.notes.append(
-                    f"{draw}: an error beyond the allowance with K={before.runs} is within it with K={check.runs}"
+                    f"{draw}: an error beyond the allowance with K={before.runs} "
+                    f"is within it with K={check.runs}"
                 )
                 return check
         if not drawn:
