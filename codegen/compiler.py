@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from graphopt.ir.signature import Signature
 
 
-def compile(program: Program, target: str | Target = "cpu") -> Artifact:
+def compile(
+    program: Program, target: str | Target = "cpu", *, source: dict[str, str] | None = None
+) -> Artifact:
     """Compile a program.
 
     The library is linked here and now: what is run, and verified, is what :meth:`Artifact.save` writes.
@@ -32,6 +34,7 @@ def compile(program: Program, target: str | Target = "cpu") -> Artifact:
     Args:
         program: any level; operators without a converter are reported all at once.
         target: a name of :func:`~graphopt.codegen.targets.find_target`, or a target.
+        source: path and digest of the model file, kept in the artifact's metadata.
 
     Raises:
         UsageError: GO-2003, unknown target.
@@ -47,11 +50,15 @@ def compile(program: Program, target: str | Target = "cpu") -> Artifact:
         weights.update(name.encode())
         weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     hashes = {"program": program.structural_hash(), "weights": weights.hexdigest()}
-    return compile_module(lower(program).mod, program.signature, target, hashes)
+    return compile_module(lower(program).mod, program.signature, target, hashes, source)
 
 
 def compile_module(
-    mod: tvm.IRModule, signature: Signature, target: Target, hashes: dict[str, str]
+    mod: tvm.IRModule,
+    signature: Signature,
+    target: Target,
+    hashes: dict[str, str],
+    source: dict[str, str] | None = None,
 ) -> Artifact:
     """Compile a Relax module whose function ``main`` has the inputs and outputs of ``signature``.
 
@@ -59,7 +66,7 @@ def compile_module(
         as :func:`compile`, but for unknown targets and operators.
     """
     mod = run_pipeline(mod, target)
-    kernels, source = _kernels(mod)
+    kernels, text = _kernels(mod)
     executable = _generate(mod, target)
     metadata: dict[str, Any] = {
         "format": FORMAT,
@@ -68,10 +75,11 @@ def compile_module(
         "target": target.to_dict(),
         "signature": signature.to_dict(),
         "hashes": hashes,
+        "source": source,
         "kernels": kernels,
         "pipeline": [step.name for step in PIPELINE],
     }
-    description = Description(metadata, source)
+    description = Description(metadata, text)
     objects, library = _pack(executable)
     folder = tempfile.TemporaryDirectory(prefix="graphopt-artifact-")
     path = Path(folder.name, f"model.{target.object_format}")
