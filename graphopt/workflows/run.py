@@ -102,7 +102,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes an ``.npz`` file in one step."""
-    from graphopt.files import atomic_files
+    from graphopt.exporters.atomic import atomic_files
 
     buffer = io.BytesIO()
     np.savez(buffer, **{k: v for k, v in arrays.items()})  # type: ignore[arg-type]

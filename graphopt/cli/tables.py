@@ -1,0 +1,67 @@
+"""Tables that commands print on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from graphopt.passmanager.result import PassRecord
+    from graphopt.verification import VerificationReport
+
+
+def console() -> Console:
+    """The console of stdout; wide enough not to fold tables when it is a file or a pipe."""
+    found = Console(highlight=False, soft_wrap=False)
+    return found if found.is_terminal else Console(highlight=False, width=140)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A plain table; columns of numbers are right-aligned."""
+    made = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for i, name in enumerate(columns):
+        numeric = bool(rows) and all(row[i][:1].isdigit() or row[i] in ("", "-") for row in rows)
+        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def pass_table(records: Sequence[PassRecord]) -> Table:
+    """Passes and their parts: operators before and after, rewrites, time, contract."""
+    rows: list[tuple[str, ...]] = []
+
+    def add(record: PassRecord, depth: int) -> None:
+        rows.append(
+            (
+                "  " * depth + record.spec,
+                str(record.nodes[0]),
+                str(record.nodes[1]),
+                str(record.rewrites),
+                f"{record.seconds:.2f}",
+                str(record.contract),
+            )
+        )
+        for part in record.parts:
+            if part.changed:
+                add(part, depth + 1)
+
+    for record in records:
+        add(record, 0)
+    return table("passes", ("pass", "before", "after", "rewrites", "seconds", "contract"), rows)
+
+
+def check_table(checks: Mapping[str, VerificationReport]) -> Table:
+    """Verification: one row an output and check."""
+    from graphopt.verification.report import COLUMNS
+
+    rows = [(name, *row) for name, report in checks.items() for row in report.rows()]
+    return table("verification", ("check", *COLUMNS), rows)
+
+
+def notes(lines: Sequence[str]) -> str:
+    return "\n".join(f"note: {line}" for line in lines)
