@@ -197,6 +197,18 @@ class Rewriter:
         """Changes one positional operand in place; the node's own value must not change."""
         node.update_arg(index, value)
 
+    def substitute(self, user: fx.Node, old: fx.Node, new: Any) -> None:
+        """Puts ``new``, a node or a number, in every place where ``user`` has the operand ``old``.
+
+        The user's own value must not change.
+        """
+
+        def swap(node: fx.Node) -> Any:
+            return new if node is old else node
+
+        user.args = fx.map_arg(user.args, swap)
+        user.kwargs = fx.map_arg(user.kwargs, swap)
+
     def erase_unused(self, roots: Sequence[fx.Node]) -> int:
         """Erases ``roots`` and their operands as far as nothing uses them; returns how many."""
         count = 0
@@ -210,6 +222,13 @@ class Rewriter:
             count += 1
             stack.extend(operands)
         return count
+
+    def erase_assertion(self, node: fx.Node) -> None:
+        """Erases an assertion that was shown to hold; other unused calls go through
+        :meth:`erase_unused`."""
+        operands = list(node.all_input_nodes)
+        self._erase(node)
+        self.erase_unused(operands)
 
     def _erase(self, node: fx.Node) -> None:
         if node.op == "get_attr":
