@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from graphopt._torch import is_constraint_violation
 from graphopt.errors import InputError
+from graphopt.frontends.deferred import broken_assumption
 from graphopt.frontends.dynamic_shapes import DynamicAxes, DynamicShapes
 from graphopt.ir.program import Program
 
@@ -57,6 +58,8 @@ def capture_torch(
     args, kwargs = axes.without_ones(args, kwargs)
     try:
         exported = _export(module, args, kwargs, axes)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(
             f"torch.export cannot capture {type(module).__name__}: {_first_lines(error)}",
@@ -79,28 +82,41 @@ def _export(
 ) -> ExportedProgram:
     """torch.export with the axes as the user names them, or as torch.export finds them.
 
-    Guards are deferred to run time (and dropped with the other assertions): torch.export cannot
-    decide some that always hold, such as those on the strides of a cache's grouped heads, and would
-    refuse the model.  A plain name promises no range, so where the model's code fixes an axis or
-    ties it to another, the axis becomes what the code makes of it, and the program's notes say so.
+    Guards are deferred to run time, and then looked at here: torch.export cannot decide some that
+    always hold, such as those on the strides of a cache's grouped heads, and would refuse the model.
+    A plain name promises no range, so where the model's code fixes an axis or ties it to another,
+    the axis becomes what the code makes of it, and the program's notes say so.
+
+    Raises:
+        InputError: GO-3007, when the code does not work for all sizes that a ``Dim`` promises.
     """
 
-    def run(dynamic_shapes: Any) -> ExportedProgram:
+    def run(dynamic_shapes: Any, *, defer: bool) -> ExportedProgram:
         return torch.export.export(
             module,
             args,
             kwargs,
             dynamic_shapes=dynamic_shapes,
             strict=False,
-            prefer_deferred_runtime_asserts_over_guards=True,
+            prefer_deferred_runtime_asserts_over_guards=defer,
         )
 
     try:
-        return run(axes.named(module))
+        exported = run(axes.named(module), defer=True)
+        broken = broken_assumption(exported)
+        if broken is None:
+            return exported
+        if not axes.uses_plain_names:
+            raise InputError(
+                f"{type(module).__name__} does not work for every size that dynamic_shapes promises: "
+                f"it needs {broken}",
+                code="GO-3007",
+                hint="narrow the ranges, or give the axis a plain name to let the code decide",
+            )
     except Exception as error:
         if not (axes.uses_plain_names and is_constraint_violation(error)):
             raise
-    return run(axes.automatic(module))
+    return run(axes.automatic(module), defer=False)
 
 
 def _output_names(exported: ExportedProgram) -> list[str] | None:
