@@ -1,0 +1,219 @@
+"""Pooling over windows, fixed and adaptive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from tvm import te, tirx
+
+from graphopt.codegen.relax import scalars as s
+from graphopt.codegen.relax.context import Context, Expr, dtype_of, rank_of
+from graphopt.codegen.relax.dtypes import FLOATS, NUMBERS, arithmetic_dtype
+from graphopt.codegen.relax.reducers import ARGMAX, MAX, SUM
+from graphopt.codegen.relax.registry import converter, register_converter
+
+aten = torch.ops.aten
+
+
+def _per_axis(values: Any, rank: int, default: Sequence[int] | None = None) -> list[int]:
+    values = list(values) if isinstance(values, (list, tuple)) else [values]
+    if not values and default is not None:
+        return list(default)
+    return [int(v) for v in (values * rank if len(values) == 1 else values)]
+
+
+def _inside(positions: Sequence[Any], sizes: Sequence[Any]) -> Any:
+    return tirx.all(*(c for p, size in zip(positions, sizes, strict=True) for c in (p >= 0, p < size)))
+
+
+# -- maximum ---------------------------------------------------------------------------------------
+
+
+def _max_pool(rank: int) -> Callable[..., Expr]:
+    def convert(
+        context: Context, x: Expr, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+    ) -> Expr:
+        sizes = _per_axis(kernel, rank)
+        steps, pads, dilations = _per_axis(stride, rank, sizes), _per_axis(padding, rank), _per_axis(dilation, rank)
+        lead, shape, dtype = rank_of(x) - rank, context.shape, dtype_of(x)
+
+        def define(data: te.Tensor) -> te.Tensor:
+            taps = [te.reduce_axis((0, k), f"k{i}") for i, k in enumerate(sizes)]
+
+            def element(*index: Any) -> Any:
+                place = [o * st + t * d - p for o, st, t, d, p in
+                         zip(index[lead:], steps, taps, dilations, pads, strict=True)]  # fmt: skip
+                value = tirx.if_then_else(
+                    _inside(place, data.shape[lead:]), data(*index[:lead], *place), s.lowest(dtype)
+                )
+                return MAX(value, axis=taps)
+
+            return te.compute(shape, element, name="max_pool")
+
+        return context.kernel("max_pool", [x], define)
+
+    return convert
+
+
+for _rank, _target in {1: aten.max_pool1d, 2: aten.max_pool2d, 3: aten.max_pool3d}.items():
+    register_converter(_target.default, _max_pool(_rank), dtypes=NUMBERS)
+
+
+@converter(aten.max_pool2d_with_indices.default, dtypes=NUMBERS)
+def max_pool2d_with_indices(
+    context: Context, x: Expr, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> list[Expr]:
+    """The maxima and the flat position of each in its plane; the first of equals."""
+    sizes = _per_axis(kernel, 2)
+    steps, pads, dilations = _per_axis(stride, 2, sizes), _per_axis(padding, 2), _per_axis(dilation, 2)
+    lead, shape, dtype = rank_of(x) - 2, context.shape, dtype_of(x)
+
+    def define(data: te.Tensor) -> list[te.Tensor]:
+        taps = [te.reduce_axis((0, k), f"k{i}") for i, k in enumerate(sizes)]
+
+        def element(*index: Any) -> Any:
+            y, x_ = (o * st + t * d - p for o, st, t, d, p in
+                     zip(index[lead:], steps, taps, dilations, pads, strict=True))  # fmt: skip
+            inside = _inside([y, x_], data.shape[lead:])
+            value = tirx.if_then_else(inside, data(*index[:lead], y, x_), s.lowest(dtype))
+            # Padding must lose against a plane full of -inf as well.
+            position = tirx.Select(inside, y * data.shape[lead + 1] + x_, tirx.IntImm("int64", 2**62))
+            return ARGMAX((position, value), axis=taps)
+
+        positions, values = te.compute(shape, element, name="max_pool")
+        return [values, positions]
+
+    return list(context.kernel("max_pool_indices", [x], define))
+
+
+# -- average ---------------------------------------------------------------------------------------
+
+
+def _avg_pool(rank: int) -> Callable[..., Expr]:
+    def convert(
+        context: Context,
+        x: Expr,
+        kernel: Any,
+        stride: Any,
+        padding: Any,
+        ceil_mode: bool,
+        count_include_pad: bool,
+        divisor_override: int | None = None,
+    ) -> Expr:
+        sizes = _per_axis(kernel, rank)
+        steps, pads = _per_axis(stride, rank, sizes), _per_axis(padding, rank)
+        lead, shape, dtype = rank_of(x) - rank, context.shape, context.dtype
+        wide = arithmetic_dtype(dtype)
+        padded = any(pads) or ceil_mode
+
+        def define(data: te.Tensor) -> te.Tensor:
+            taps = [te.reduce_axis((0, k), f"k{i}") for i, k in enumerate(sizes)]
+            planes = data.shape[lead:]
+
+            def total(*index: Any) -> Any:
+                place = [o * st + t - p for o, st, t, p in zip(index[lead:], steps, taps, pads, strict=True)]
+                value = s.cast(data(*index[:lead], *place), wide)
+                if padded:
+                    value = tirx.if_then_else(_inside(place, planes), value, s.constant(0, wide))
+                return SUM(value, axis=taps)
+
+            sums = te.compute(shape, total, name="window_sum")
+
+            def mean(*index: Any) -> Any:
+                if divisor_override is not None:
+                    count: Any = tirx.IntImm("int64", divisor_override)
+                elif not padded:
+                    count = tirx.IntImm("int64", _product(sizes))
+                else:
+                    count = tirx.IntImm("int64", 1)
+                    for o, st, k, p, size in zip(index[lead:], steps, sizes, pads, planes, strict=True):
+                        first = o * st - p
+                        if count_include_pad:
+                            count = count * (tirx.min(first + k, size + p) - first)
+                        else:
+                            count = count * (tirx.min(first + k, size) - tirx.max(first, 0))
+                return s.cast(sums(*index) / s.cast(count, wide), dtype)
+
+            return te.compute(shape, mean, name="avg_pool")
+
+        return context.kernel("avg_pool", [x], define)
+
+    return convert
+
+
+def _product(values: Sequence[int]) -> int:
+    result = 1
+    for value in values:
+        result *= value
+    return result
+
+
+for _rank, _target in {1: aten.avg_pool1d, 2: aten.avg_pool2d, 3: aten.avg_pool3d}.items():
+    register_converter(_target.default, _avg_pool(_rank), dtypes=FLOATS)
+
+
+# -- adaptive --------------------------------------------------------------------------------------
+
+
+def _bins(context: Context, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
+    """For each axis: first(o), last(o) and the longest bin; bin o is [o·I // O, ⌈(o + 1)·I / O⌉)."""
+    bins = []
+    for size, out in zip(inputs, outputs, strict=True):
+        if context.symbols.same(out, 1):
+            bins.append((lambda o: tirx.IntImm("int64", 0), lambda o, n=size: n, size))
+        elif context.symbols.same(size, out):
+            bins.append((lambda o: o, lambda o: o + 1, tirx.IntImm("int64", 1)))
+        elif context.symbols.same(tirx.floormod(size, out), 0):
+            step = context.symbols.analyzer.simplify(tirx.floordiv(size, out))
+            bins.append((lambda o, k=step: o * k, lambda o, k=step: (o + 1) * k, step))
+        else:
+            longest = tirx.floordiv(size + out - 1, out) + 1
+            bins.append(
+                (
+                    lambda o, n=size, m=out: tirx.floordiv(o * n, m),
+                    lambda o, n=size, m=out: tirx.floordiv((o + 1) * n + m - 1, m),
+                    longest,
+                )
+            )
+    return bins
+
+
+def _adaptive(rank: int) -> Callable[..., Expr]:
+    def convert(context: Context, x: Expr, output_size: Any) -> Expr:
+        lead, shape, dtype = rank_of(x) - rank, context.shape, context.dtype
+        wide = arithmetic_dtype(dtype)
+
+        def define(data: te.Tensor) -> te.Tensor:
+            bins = _bins(context, data.shape[lead:], shape[lead:])
+            taps = [te.reduce_axis((0, longest), f"k{i}") for i, (_, _, longest) in enumerate(bins)]
+
+            def total(*index: Any) -> Any:
+                place = [first(o) + t for o, t, (first, _, _) in zip(index[lead:], taps, bins, strict=True)]
+                inside = tirx.all(*(p < last(o) for o, p, (_, last, _) in
+                                    zip(index[lead:], place, bins, strict=True)))  # fmt: skip
+                inside = context.symbols.analyzer.simplify(inside)
+                value = s.cast(data(*index[:lead], *place), wide)
+                return SUM(tirx.if_then_else(inside, value, s.constant(0, wide)), axis=taps)
+
+            sums = te.compute(shape, total, name="bin_sum")
+
+            def mean(*index: Any) -> Any:
+                count: Any = tirx.IntImm("int64", 1)
+                for o, (first, last, _) in zip(index[lead:], bins, strict=True):
+                    count = count * (last(o) - first(o))
+                return s.cast(sums(*index) / s.cast(count, wide), dtype)
+
+            return te.compute(shape, mean, name="adaptive_avg_pool")
+
+        return context.kernel("adaptive_avg_pool", [x], define)
+
+    return convert
+
+
+register_converter(aten.adaptive_avg_pool1d.default, _adaptive(1), dtypes=FLOATS)
+for _target in (aten.adaptive_avg_pool2d.default, aten._adaptive_avg_pool2d.default):
+    register_converter(_target, _adaptive(2), dtypes=FLOATS)
+for _target in (aten.adaptive_avg_pool3d.default, aten._adaptive_avg_pool3d.default):
+    register_converter(_target, _adaptive(3), dtypes=FLOATS)

@@ -1,0 +1,56 @@
+"""Operators without a converter of their own, through torch's decompositions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+from torch.fx.experimental.proxy_tensor import make_fx
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """What one operator is made of.
+
+    Attributes:
+        module: a graph over ATen whose placeholders stand for ``operands`` in order.
+        operands: the node's tensor and symbolic-size operands.
+    """
+
+    module: fx.GraphModule
+    operands: list[fx.Node]
+
+
+def decompose_node(node: fx.Node, table: Mapping[Any, Any]) -> Expansion | None:
+    """Traces torch's decomposition of one node, down to operators that ``table`` has.
+
+    Returns:
+        None when torch has no decomposition of the operator.
+    """
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload) or target.namespace not in ("aten", "prims"):
+        return None
+    decompositions = {
+        op: rule
+        for op, rule in torch.export.default_decompositions().items()
+        if op not in table
+    }  # fmt: skip
+    if target not in decompositions and not target.has_kernel_for_dispatch_key(
+        torch._C.DispatchKey.CompositeImplicitAutograd
+    ):
+        return None
+    operands = list(dict.fromkeys(node.all_input_nodes))
+
+    def call(*values: Any) -> Any:
+        bound = dict(zip(operands, values, strict=True))
+        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: bound[n])
+        return target(*args, **kwargs)
+
+    fakes = [n.meta["val"] for n in operands]
+    module = make_fx(call, decomposition_table=decompositions, _allow_non_fake_inputs=True)(*fakes)
+    if any(n.target is target for n in module.graph.nodes):
+        return None
+    return Expansion(module, operands)

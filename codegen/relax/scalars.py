@@ -1,0 +1,233 @@
+"""Scalar TIR arithmetic with torch's semantics, for the bodies of kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tvm import tirx
+
+from graphopt.codegen.relax.dtypes import is_float
+
+Scalar = Any
+"""A TIR expression of one value."""
+
+
+def constant(value: bool | int | float, dtype: str) -> Scalar:
+    """A Python number as a TIR constant; NaN and infinities included, integers wrap."""
+    if is_float(dtype):
+        return tirx.FloatImm(dtype, float(value))
+    if dtype == "bool":
+        return tirx.IntImm("bool", int(bool(value)))
+    return tirx.IntImm(dtype, int(np.array(int(value)).astype(dtype)))
+
+
+def cast(value: Scalar, dtype: str) -> Scalar:
+    """``value.to(dtype)``: floats truncate to integers, and anything but zero is true."""
+    source = value.ty.dtype
+    if source == dtype:
+        return value
+    if dtype == "bool":
+        return tirx.NE(value, constant(0, source))
+    if source == "bool" and is_float(dtype):
+        return tirx.Cast(dtype, tirx.Cast("int32", value))
+    if dtype in ("float16", "bfloat16") and source == "float64":
+        return tirx.Cast(dtype, tirx.Cast("float32", value))
+    return tirx.Cast(dtype, value)
+
+
+def lowest(dtype: str) -> Scalar:
+    """The identity of max: -inf, or the smallest integer."""
+    if is_float(dtype):
+        return tirx.FloatImm(dtype, float("-inf"))
+    return constant(0 if dtype == "bool" else np.iinfo(dtype).min, dtype)
+
+
+def highest(dtype: str) -> Scalar:
+    """The identity of min: +inf, or the largest integer."""
+    if is_float(dtype):
+        return tirx.FloatImm(dtype, float("inf"))
+    return constant(1 if dtype == "bool" else np.iinfo(dtype).max, dtype)
+
+
+def is_nan(value: Scalar) -> Scalar:
+    return tirx.NE(value, value)
+
+
+def maximum(a: Scalar, b: Scalar) -> Scalar:
+    """The larger of both; NaN if either is NaN."""
+    if not is_float(a.ty.dtype):
+        return tirx.max(a, b)
+    return tirx.Select(tirx.Or(b > a, is_nan(b)), b, a)
+
+
+def minimum(a: Scalar, b: Scalar) -> Scalar:
+    """The smaller of both; NaN if either is NaN."""
+    if not is_float(a.ty.dtype):
+        return tirx.min(a, b)
+    return tirx.Select(tirx.Or(b < a, is_nan(b)), b, a)
+
+
+def floor_divide(a: Scalar, b: Scalar) -> Scalar:
+    """Python's ``//``."""
+    if not is_float(a.ty.dtype):
+        return tirx.floordiv(a, b)
+    # c10::div_floor_floating: the quotient of the exact remainder, not floor(a / b).
+    remainder = tirx.fmod(a, b)
+    quotient = (a - remainder) / b
+    zero, one = constant(0, a.ty.dtype), constant(1, a.ty.dtype)
+    differs = tirx.And(tirx.NE(remainder, zero), tirx.NE(b < zero, remainder < zero))
+    quotient = tirx.Select(differs, quotient - one, quotient)
+    floored = tirx.floor(quotient)
+    floored = tirx.Select(quotient - floored > constant(0.5, a.ty.dtype), floored + one, floored)
+    floored = tirx.Select(tirx.EQ(quotient, zero), zero, floored)
+    return tirx.Select(tirx.EQ(b, zero), a / b, floored)
+
+
+def remainder(a: Scalar, b: Scalar) -> Scalar:
+    """Python's ``%``: the sign of the divisor."""
+    if not is_float(a.ty.dtype):
+        return tirx.floormod(a, b)
+    zero = constant(0, a.ty.dtype)
+    rest = tirx.fmod(a, b)
+    return tirx.Select(tirx.And(tirx.NE(rest, zero), tirx.NE(b < zero, rest < zero)), rest + b, rest)
+
+
+def truncate_divide(a: Scalar, b: Scalar) -> Scalar:
+    """Division that rounds towards zero."""
+    return tirx.truncdiv(a, b) if not is_float(a.ty.dtype) else tirx.trunc(a / b)
+
+
+def truncated_remainder(a: Scalar, b: Scalar) -> Scalar:
+    """C's remainder: the sign of the dividend."""
+    return tirx.fmod(a, b) if is_float(a.ty.dtype) else tirx.truncmod(a, b)
+
+
+def is_infinite(value: Scalar) -> Scalar:
+    if not is_float(value.ty.dtype):
+        return constant(False, "bool")
+    return tirx.EQ(tirx.abs(value), constant(float("inf"), value.ty.dtype))
+
+
+def expm1(x: Scalar) -> Scalar:
+    """exp(x) - 1 without cancellation (Kahan: the rounding errors of u - 1 and log u cancel)."""
+    one = constant(1, x.ty.dtype)
+    u = tirx.exp(x)
+    kahan = (u - one) * x / tirx.log(u)
+    plain = u - one
+    small = tirx.abs(x) < constant(1, x.ty.dtype)
+    return tirx.Select(tirx.EQ(u, one), x, tirx.Select(small, kahan, plain))
+
+
+def tanh(x: Scalar) -> Scalar:
+    """tanh with small relative error everywhere; TVM's own form loses every digit near zero.
+
+    The split and the coefficients are those of the Cephes library (``tanhf.c``, ``tanh.c``).
+    """
+    dtype = x.ty.dtype
+    one, two = constant(1, dtype), constant(2, dtype)
+    z = x * x
+    if dtype == "float64":
+        numerator = _polynomial(z, (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3))
+        denominator = _polynomial(
+            z, (1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3)
+        )
+        small = x + x * z * (numerator / denominator)
+    else:
+        series = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+        small = x + x * z * _polynomial(z, series)
+    large = one - two / (tirx.exp(two * tirx.abs(x)) + one)
+    large = tirx.Select(x < constant(0, dtype), -large, large)
+    return tirx.Select(tirx.abs(x) > constant(0.625, dtype), large, small)
+
+
+def _polynomial(x: Scalar, coefficients: tuple[float, ...]) -> Scalar:
+    """Horner's rule, highest power first."""
+    value = constant(coefficients[0], x.ty.dtype)
+    for coefficient in coefficients[1:]:
+        value = value * x + constant(coefficient, x.ty.dtype)
+    return value
+
+
+def atanh(x: Scalar) -> Scalar:
+    """atanh by log1p, exact in the limit of small arguments."""
+    dtype = x.ty.dtype
+    half, two, one = constant(0.5, dtype), constant(2, dtype), constant(1, dtype)
+    magnitude = tirx.abs(x)
+    value = half * tirx.log1p(two * magnitude / (one - magnitude))
+    return tirx.Select(x < constant(0, dtype), -value, value)
+
+
+def erfc(x: Scalar) -> Scalar:
+    return constant(1, x.ty.dtype) - tirx.erf(x)
+
+
+def sigmoid(x: Scalar) -> Scalar:
+    one = constant(1, x.ty.dtype)
+    return one / (one + tirx.exp(-x))
+
+
+def logaddexp(a: Scalar, b: Scalar) -> Scalar:
+    """log(exp(a) + exp(b)) without overflow; equal infinities stay."""
+    high, low = tirx.max(a, b), tirx.min(a, b)
+    value = high + tirx.log1p(tirx.exp(low - high))
+    return tirx.Select(tirx.EQ(a, b), a + constant(np.log(2.0), a.ty.dtype), value)
+
+
+def constant_power(x: Scalar, exponent: int) -> Scalar:
+    """An integer to a known power, by squaring; wraps as torch's does."""
+    result = constant(1, x.ty.dtype)
+    while exponent:
+        if exponent & 1:
+            result = result * x
+        exponent >>= 1
+        if exponent:
+            x = x * x
+    return result
+
+
+def integer_power(x: Scalar, exponent: Scalar) -> Scalar:
+    """An integer to an integer power: wraps, and negative powers give 0, 1 or -1, as in torch."""
+    dtype = x.ty.dtype
+    zero, one = constant(0, dtype), constant(1, dtype)
+    result, base, rest = one, x, exponent
+    for _ in range(6):  # exponents up to 63: the base wraps to zero or cycles beyond
+        odd = tirx.NE(tirx.bitwise_and(rest, one), zero)
+        result = tirx.Select(odd, result * base, result)
+        base = base * base
+        rest = rest >> one
+    if dtype.startswith("uint"):
+        return result
+    minus = constant(-1, dtype)
+    parity = tirx.EQ(tirx.bitwise_and(exponent, one), zero)
+    negative = tirx.Select(
+        tirx.EQ(x, one), one, tirx.Select(tirx.EQ(x, minus), tirx.Select(parity, one, minus), zero)
+    )
+    return tirx.Select(exponent < zero, negative, result)
+
+
+def left_shift(a: Scalar, b: Scalar) -> Scalar:
+    """a << b; zero where the shift reaches the width or is negative, as in torch."""
+    dtype = a.ty.dtype
+    width = np.dtype(dtype).itemsize * 8
+    safe, valid = _shift_amount(b, width)
+    return tirx.Select(valid, tirx.Cast(dtype, tirx.Cast("int64", a) << tirx.Cast("int64", safe)), constant(0, dtype))
+
+
+def right_shift(a: Scalar, b: Scalar) -> Scalar:
+    """a >> b with the sign kept; shifts out of range leave the sign alone (0 or -1), as in torch."""
+    dtype = a.ty.dtype
+    width = np.dtype(dtype).itemsize * 8
+    safe, valid = _shift_amount(b, width)
+    last = constant(width - 1, dtype)
+    if dtype.startswith("uint"):
+        return tirx.Select(valid, a >> safe, constant(0, dtype))
+    return tirx.Select(valid, a >> safe, a >> last)
+
+
+def _shift_amount(b: Scalar, width: int) -> tuple[Scalar, Scalar]:
+    dtype = b.ty.dtype
+    inside = b < constant(width, dtype)
+    if not dtype.startswith("uint"):
+        inside = tirx.And(inside, b >= constant(0, dtype))
+    return tirx.Select(inside, b, constant(0, dtype)), inside
