@@ -1,0 +1,209 @@
+"""Reductions whose result is contiguous along an axis that is not reduced.
+
+Matrix products, convolutions, depthwise convolutions, pooling, sums over outer axes: the innermost
+axis of the output is vectorised, and if the operand that runs along it does not depend on another
+output axis, several rows of that axis are kept in registers together, so that each loaded vector is
+used several times.  (The register blocking of Goto and van de Geijn, "Anatomy of High-Performance
+Matrix Multiplication", ACM TOMS 34(3), 2008, section 4; without their packing into panels.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import ir, s_tir, tirx
+from tvm.sym import Analyzer
+
+from graphopt.codegen.schedules.blocks import SPATIAL, Axis, Block, attempt, collect, mentions, top_blocks
+from graphopt.codegen.schedules.cpu.injective import schedule_spatial
+from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count, register_rows, vector_width
+from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
+from graphopt.codegen.targets import Target
+
+
+def _applies(func: tirx.PrimFunc, target: Target) -> bool:
+    blocks = top_blocks(s_tir.Schedule(func))
+    return sum(b.is_reduction for b in blocks) == 1 and all(b.is_spatial or b.is_reduction for b in blocks)
+
+
+def _apply(schedule: s_tir.Schedule, target: Target) -> None:
+    main = _main(schedule)
+    if len(main.stmt.writes) != 1 or main.last_written_axis() is None:
+        raise NotApplicable("the output is not one buffer with an axis as its innermost dimension")
+    _collapse_neighbours(schedule, main)
+    _make_contiguous(schedule, main)
+    reused = _reused_axis(main) is not None
+    _inline_into_main(schedule, main, keep_stages=reused)
+    write_back = Block(schedule, schedule.cache_write(main.handle, 0, "local"))
+    _inline_consumers(schedule, write_back)
+    _merge_plane(schedule, main, write_back)
+    _tile(schedule, main, write_back, target)
+    tiled = (main.name, f"{main.name}_init", write_back.name)
+    for block in top_blocks(schedule):
+        if block.name not in tiled and block.is_spatial:
+            schedule_spatial(schedule, block.handle, target)
+
+
+def _main(schedule: s_tir.Schedule) -> Block:
+    return next(b for b in top_blocks(schedule) if b.is_reduction)
+
+
+def _collapse_neighbours(schedule: s_tir.Schedule, main: Block) -> None:
+    """Leave at most one stage between memory and each operand, and one between the result and memory."""
+    for block in top_blocks(schedule):
+        consumers = {schedule.get(c).name_hint for c in schedule.get_consumers(block.handle)}
+        if block.is_spatial and main.name not in consumers:
+            attempt(schedule.compute_inline, block.handle)
+
+
+def _make_contiguous(schedule: s_tir.Schedule, main: Block) -> None:
+    """Reorder an operand that is strided along the vector axis, as B in ``A @ B.T``, by a stage of its own.
+
+    It costs one pass over the operand and pays when several rows use it.
+    """
+    vector = main.axes[_vector_position(main)]
+    for number, region in enumerate(main.stmt.reads):
+        indices = main.indices(region)
+        if not main.uses(region, vector) or (indices and mentions(indices[-1], vector.var)):
+            continue
+        rows = _reused_axis(main, strided=True)
+        places = [d for d, index in enumerate(indices) if index.same_as(vector.var)]
+        if rows is None or (rows.extent is not None and rows.extent < 4) or len(places) != 1:
+            raise NotApplicable("an operand is strided along the output's innermost dimension")
+        (place,) = places
+        order = [d for d in range(len(indices)) if d != place] + [place]
+        schedule.cache_read(main.handle, number, "global")
+        schedule.transform_layout(
+            main.handle, ("read", number), lambda *i, order=order: tuple(i[d] for d in order)
+        )
+        main.refresh()
+
+
+def _reused_axis(main: Block, *, strided: bool = False) -> Axis | None:
+    """The output axis nearest to the vector axis that the operands along the vector axis do not use."""
+    position = _vector_position(main)
+    vector = main.axes[position]
+    along = [r for r in main.stmt.reads if main.uses(r, vector)]
+    across = [r for r in main.stmt.reads if not main.uses(r, vector)]
+    for axis in reversed(main.axes[:position]):
+        used = any(main.uses(r, axis) for r in along)
+        if axis.kind == SPATIAL and axis.extent != 1 and along and not used:
+            if strided or any(main.uses(r, axis) for r in across):
+                return axis
+    return None
+
+
+def _inline_into_main(schedule: s_tir.Schedule, main: Block, *, keep_stages: bool) -> None:
+    """Inline operands' stages, unless they are used often or hold the conditions of padding."""
+    for handle in schedule.get_producers(main.handle):
+        block = Block(schedule, handle)
+        if block.is_spatial and not keep_stages and not _is_conditional(block):
+            attempt(schedule.compute_inline, handle)
+    main.refresh()
+
+
+def _inline_consumers(schedule: s_tir.Schedule, write_back: Block) -> None:
+    """Let the elementwise work on the result happen while a tile of it is in registers."""
+    while len(consumers := schedule.get_consumers(write_back.handle)) == 1:
+        if not attempt(schedule.reverse_compute_inline, consumers[0]):
+            break
+    write_back.refresh()
+
+
+def _merge_plane(schedule: s_tir.Schedule, main: Block, write_back: Block) -> None:
+    """Treat height and width as one axis where they are one run of memory in every access (1×1 convolution).
+
+    Maps of 7×7 or 14×14 then fill vectors that their rows alone would leave half empty.
+    """
+    position = _vector_position(main)
+    if position == 0 or len(write_back.axes) <= position:
+        return
+    height, width = main.axes[position - 1], main.axes[position]
+    columns = main.stmt.iter_vars[position].dom.extent
+    if height.kind != SPATIAL or height.extent == 1:
+        return
+    for region in [*main.stmt.reads, *main.stmt.writes]:
+        indices = [_without_unit_axes(i, main) for i in main.indices(region)]
+        plain = len(indices) > 1 and indices[-2].same_as(height.var) and indices[-1].same_as(width.var)
+        whole = plain and _equal(region.source.shape[-1], columns)
+        if not whole and (main.uses(region, height) or main.uses(region, width)):
+            return
+
+    def merged(*axes: Any) -> tuple[Any, ...]:
+        return (*axes[: position - 1], axes[position - 1] * columns + axes[position], *axes[position + 1 :])
+
+    if attempt(schedule.transform_layout, main.handle, ("write", 0), merged):
+        for block in (main, write_back):
+            schedule.transform_block_layout(
+                block.handle, tirx.IndexMap.from_func(merged, ndim=len(block.axes), index_dtype="int64")
+            )
+    main.refresh()
+    write_back.refresh()
+
+
+def _tile(schedule: s_tir.Schedule, main: Block, write_back: Block, target: Target) -> None:
+    """Split the vector and the reused axis, keep the tile in registers, write it back once."""
+    registers = Registers.of(target)
+    position = _vector_position(main)
+    reused = _reused_axis(main)
+    vector, loops = main.axes[position], main.loops
+    width = vector_width(vector.extent, registers)
+    outer = [x for x, a in zip(loops, main.axes, strict=True) if a.kind == SPATIAL]
+    reduced = [x for x, a in zip(loops, main.axes, strict=True) if a.kind != SPATIAL]
+    vector_outer, vector_inner = schedule.split(loops[position], factors=[None, width])
+    outer.remove(loops[position])
+    inner = [vector_inner]
+    if reused is not None:
+        row_loop = loops[main.axes.index(reused)]
+        rows = register_rows(reused.extent, width, registers)
+        row_outer, row_inner = schedule.split(row_loop, factors=[None, rows])
+        outer[outer.index(row_loop)] = row_outer
+        inner.insert(0, row_inner)
+    schedule.reorder(*outer, vector_outer, *reduced, *inner)
+    schedule.reverse_compute_at(write_back.handle, vector_outer)
+    schedule.vectorize(vector_inner)
+    if reused is not None:
+        schedule.unroll(inner[0])
+    schedule.vectorize(schedule.get_loops(write_back.handle)[-1])
+    work = count([a.extent for a in main.axes])
+    if work is None or work >= SERIAL_BELOW:
+        _parallelize(schedule, [*outer, vector_outer], target)
+    # Last: loops around the separated halves can no longer be vectorised or made parallel.
+    schedule.decompose_reduction(main.handle, reduced[0])
+
+
+def _parallelize(schedule: s_tir.Schedule, loops: list[Any], target: Target) -> None:
+    """Fuse just enough outer loops to occupy every core, and make them parallel."""
+    taken, trips = 0, 1
+    while taken < len(loops) and trips < 4 * target.cores:
+        extent = schedule.get(loops[taken]).extent
+        trips *= int(extent) if isinstance(extent, int | tirx.IntImm) else 1
+        taken += 1
+    schedule.parallel(schedule.fuse(*loops[:taken]) if taken > 1 else loops[0])
+
+
+def _vector_position(main: Block) -> int:
+    position = main.last_written_axis()
+    if position is None:
+        raise NotApplicable("the output's innermost dimension is not one axis")
+    return position
+
+
+def _is_conditional(block: Block) -> bool:
+    calls = collect(block.stmt.body, ir.Call)
+    return any(getattr(c.op, "name", "") == "prim.if_then_else" for c in calls)
+
+
+def _without_unit_axes(index: tirx.Expr, block: Block) -> tirx.Expr:
+    analyzer = Analyzer()
+    for axis in block.axes:
+        if axis.extent == 1:
+            analyzer.bind(axis.var, axis.start)
+    return analyzer.simplify(index)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return bool(Analyzer().can_prove_equal(a, b))
+
+
+CONTRACTION = ScheduleRule("contraction", _applies, _apply)

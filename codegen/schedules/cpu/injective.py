@@ -1,0 +1,66 @@
+"""Functions without reductions: every output element is computed on its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import s_tir, tirx
+
+from graphopt.codegen.schedules.blocks import Block, inline_producers, loop_extent, top_blocks
+from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count
+from graphopt.codegen.schedules.rule import ScheduleRule
+from graphopt.codegen.targets import Target
+
+
+def _applies(func: tirx.PrimFunc, target: Target) -> bool:
+    schedule = s_tir.Schedule(func)
+    blocks = top_blocks(schedule)
+    return bool(blocks) and all(b.is_spatial for b in blocks)
+
+
+def _apply(schedule: s_tir.Schedule, target: Target) -> None:
+    for block in inline_producers(schedule):
+        schedule_spatial(schedule, block.handle, target)
+
+
+def schedule_spatial(schedule: s_tir.Schedule, handle: Any, target: Target) -> None:
+    """Vectorise the innermost loop of a spatial block and make the outer ones parallel.
+
+    The innermost axis keeps a loop of its own, so that its accesses stay contiguous where they are;
+    it is fused with its neighbours only while it is too short to fill a vector.
+    """
+    block = Block(schedule, handle)
+    loops = block.loops
+    if not loops:
+        return
+    work = count([a.extent for a in block.axes])
+    lanes = Registers.of(target).lanes
+    if _is_linear(block):
+        loops = [schedule.fuse(*loops)] if len(loops) > 1 else loops
+    inner = loops.pop()
+    while loops and (extent := loop_extent(schedule, inner)) is not None and extent < lanes:
+        inner = schedule.fuse(loops.pop(), inner)
+    outer = schedule.fuse(*loops) if len(loops) > 1 else loops[0] if loops else None
+    extent = loop_extent(schedule, inner)
+    if extent is None or extent > 4 * lanes:
+        rest, inner = schedule.split(inner, factors=[None, lanes])
+        # With few rows the columns are shared among the cores as well.
+        rows = loop_extent(schedule, outer) if outer is not None else 1
+        if outer is None or (rows is not None and rows < 4 * target.cores):
+            outer = rest if outer is None else schedule.fuse(outer, rest)
+    schedule.vectorize(inner)
+    if outer is not None and (work is None or work >= SERIAL_BELOW):
+        schedule.parallel(outer)
+
+
+def _is_linear(block: Block) -> bool:
+    """Whether every access runs through memory in the order of the loops: one long loop will do."""
+    order = [a.var for a in block.axes]
+    for region in [*block.stmt.reads, *block.stmt.writes]:
+        indices = block.indices(region)
+        if len(indices) != len(order) or not all(i.same_as(v) for i, v in zip(indices, order, strict=True)):
+            return False
+    return True
+
+
+INJECTIVE = ScheduleRule("injective", _applies, _apply)

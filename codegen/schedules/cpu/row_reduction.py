@@ -1,0 +1,80 @@
+"""Reductions along contiguous memory: sums and means of rows, softmax, layer norm, dot products.
+
+All blocks share their leading independent axes.  One loop runs over those, in parallel, and inside it
+the blocks follow one another on a row that stays in cache.  A sum whose order LLVM must keep takes
+one latency an element; it is therefore split into as many partial sums as a register has lanes
+(``rfactor``: Suriana, Adams and Kamil, "Parallel associative reductions in Halide", CGO 2017), which
+also rounds less.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import s_tir, tirx
+
+from graphopt.codegen.schedules.blocks import REDUCTION, Block, attempt, loop_extent, top_blocks
+from graphopt.codegen.schedules.cpu.injective import schedule_spatial
+from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count
+from graphopt.codegen.schedules.rule import ScheduleRule
+from graphopt.codegen.targets import Target
+
+
+def _applies(func: tirx.PrimFunc, target: Target) -> bool:
+    blocks = top_blocks(s_tir.Schedule(func))
+    return any(b.is_reduction for b in blocks) and all(b.is_spatial or b.is_reduction for b in blocks)
+
+
+def _apply(schedule: s_tir.Schedule, target: Target) -> None:
+    for block in top_blocks(schedule):
+        if block.is_spatial and len(schedule.get_consumers(block.handle)) == 1:
+            attempt(schedule.compute_inline, block.handle)
+    blocks = top_blocks(schedule)
+    work = [count([a.extent for a in b.axes]) for b in blocks]
+    shared = min(len(b.kinds) - len(b.kinds.lstrip("S")) for b in blocks)
+    lanes = Registers.of(target).lanes
+    for block in blocks:
+        if block.is_reduction:
+            _split_sum(schedule, block, lanes)
+    outputs = schedule.get_output_blocks(schedule.get_sblock("root"))
+    if shared == 0 or len(outputs) != 1:
+        # Nothing to share a loop over: each block on its own.
+        for block in top_blocks(schedule):
+            if block.is_spatial:
+                schedule_spatial(schedule, block.handle, target)
+        return
+    blocks = top_blocks(schedule)
+    rows = schedule.get_loops(blocks[-1].handle)[:shared]
+    row = schedule.fuse(*rows) if len(rows) > 1 else rows[0]
+    if any(w is None or w >= SERIAL_BELOW for w in work):
+        schedule.parallel(row)
+    for block in reversed(blocks[:-1]):
+        schedule.compute_at(block.handle, row, preserve_unit_loops=True)
+    for handle in schedule.get_child_blocks(row):
+        _vectorize_inside(schedule, handle, lanes)
+
+
+def _split_sum(schedule: s_tir.Schedule, block: Block, lanes: int) -> None:
+    """Turn a long reduction along the last loop into ``lanes`` partial ones, side by side in a vector."""
+    inner, result = block.axes[-1], block.stmt.writes
+    long = inner.extent is not None and inner.extent >= 4 * lanes and inner.extent % lanes == 0
+    if inner.kind != REDUCTION or not long or len(result) != 1:
+        return
+    _, lane = schedule.split(block.loops[-1], factors=[None, lanes])
+    attempt(schedule.rfactor, lane, len(result[0].source.shape))
+
+
+def _vectorize_inside(schedule: s_tir.Schedule, handle: Any, lanes: int) -> None:
+    """Vectorise a block along its last independent axis, below the loop that all blocks share."""
+    axes = Block(schedule, handle).axes
+    loops = schedule.get_loops(handle)[1:]
+    if not loops or axes[-1].kind == REDUCTION:
+        return
+    inner = loops[-1]
+    extent = loop_extent(schedule, inner)
+    if extent is None or extent > 4 * lanes:
+        _, inner = schedule.split(inner, factors=[None, lanes])
+    schedule.vectorize(inner)
+
+
+ROW_REDUCTION = ScheduleRule("row-reduction", _applies, _apply)
