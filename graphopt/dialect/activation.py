@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from graphopt.dialect.onnx_nodes import OnnxValue, scalar, to_opmath
+from graphopt.dialect.onnx_nodes import OnnxValue, is_half, opmath_type, scalar, to_opmath
 from graphopt.dialect.op import Autograd, DialectOp, OnnxForm, RelaxForm, Sample
 from graphopt.dialect.operands import check_floating, draw, fake_like, opmath, reject
 from graphopt.dialect.registry import register
@@ -55,10 +55,10 @@ def _hard_swish_backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
 def _hard_swish_onnx(x: OnnxValue, offset: float, threshold: float, scale: float) -> OnnxValue:
     from onnxscript import opset18 as op
 
-    wide = to_opmath(x)
-    gate = op.Clip(op.Add(wide, scalar(offset, wide)), scalar(0.0, wide), scalar(threshold, wide))
-    y = op.Div(op.Mul(wide, gate), scalar(scale, wide))
-    return op.CastLike(y, x) if wide is not x else y
+    wide, dtype = to_opmath(x), opmath_type(x)
+    gate = op.Clip(op.Add(wide, scalar(offset, dtype)), scalar(0.0, dtype), scalar(threshold, dtype))
+    y = op.Div(op.Mul(wide, gate), scalar(scale, dtype))
+    return op.CastLike(y, x) if is_half(x) else y
 
 
 def _hard_swish_relax(bb: Any, x: Any, offset: float, threshold: float, scale: float) -> Any:
@@ -138,9 +138,9 @@ def _hard_sigmoid_onnx(x: OnnxValue, alpha: float, beta: float) -> OnnxValue:
     # onnxruntime implements HardSigmoid in float32 only.
     if x.dtype == onnx_ir.DataType.FLOAT:
         return op.HardSigmoid(x, alpha=alpha, beta=beta)
-    wide = to_opmath(x)
-    line = op.Add(op.Mul(wide, scalar(alpha, wide)), scalar(beta, wide))
-    return op.CastLike(op.Clip(line, scalar(0.0, wide), scalar(1.0, wide)), x)
+    wide, dtype = to_opmath(x), opmath_type(x)
+    line = op.Add(op.Mul(wide, scalar(alpha, dtype)), scalar(beta, dtype))
+    return op.CastLike(op.Clip(line, scalar(0.0, dtype), scalar(1.0, dtype)), x)
 
 
 def _hard_sigmoid_relax(bb: Any, x: Any, alpha: float, beta: float) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from graphopt.dialect.onnx_nodes import OnnxValue, integers, is_half, scalar, to_opmath
+from graphopt.dialect.onnx_nodes import OnnxValue, integers, is_half, opmath_type, scalar, to_opmath
 from graphopt.dialect.op import Autograd, DialectOp, OnnxForm, RelaxForm, Sample
 from graphopt.dialect.operands import check_broadcasts, check_floating, draw, opmath, reject, sum_to
 from graphopt.dialect.registry import register
@@ -177,14 +177,14 @@ def _onnx(
     import onnx_ir
     from onnxscript import opset18 as op
 
-    kv_heads, heads = _static_heads(key), _static_heads(query)
+    kv_heads, heads, dtype = _static_heads(key), _static_heads(query), opmath_type(query)
     group = heads // kv_heads
     q = op.Reshape(to_opmath(query), integers(0, kv_heads, group, -1, int(query.shape[3])))
     k, v = (op.Unsqueeze(to_opmath(t), integers(2)) for t in (key, value))
-    scores = op.Mul(op.MatMul(q, op.Transpose(k, perm=[0, 1, 2, 4, 3])), scalar(scale, q))
+    scores = op.Mul(op.MatMul(q, op.Transpose(k, perm=[0, 1, 2, 4, 3])), scalar(scale, dtype))
     if softcap:
-        scores = op.Mul(scalar(softcap, q), op.Tanh(op.Div(scores, scalar(softcap, q))))
-    minus_infinity = scalar(-float("inf"), q)
+        scores = op.Mul(scalar(softcap, dtype), op.Tanh(op.Div(scores, scalar(softcap, dtype))))
+    minus_infinity = scalar(-float("inf"), dtype)
     if is_causal:
         zero, one = (op.Constant(value_int=n) for n in (0, 1))
         rows = op.Range(zero, op.Squeeze(op.Shape(query, start=2, end=3)), one)
@@ -196,15 +196,16 @@ def _onnx(
     else:
         boolean = mask.dtype == onnx_ir.DataType.BOOL
         rank = len(mask.shape)
+        grouped = mask if boolean else to_opmath(mask)
         if rank >= 3:
             mask_heads = _static_heads(mask, axis=rank - 3)
             split = [1, 1] if mask_heads == 1 else [kv_heads, group]
             lead = [0] if rank == 4 else []
             tail = op.Shape(mask, start=rank - 2)
-            mask = op.Reshape(mask, op.Concat(integers(*lead, *split), tail, axis=0))
-        scores = op.Where(mask, scores, minus_infinity) if boolean else op.Add(scores, to_opmath(mask))
+            grouped = op.Reshape(grouped, op.Concat(integers(*lead, *split), tail, axis=0))
+        scores = op.Where(grouped, scores, minus_infinity) if boolean else op.Add(scores, grouped)
         blind = op.Equal(op.ReduceMax(scores, integers(-1), keepdims=1), minus_infinity)
-        zero = scalar(0.0, q)
+        zero = scalar(0.0, dtype)
         p = op.Where(blind, zero, op.Softmax(op.Where(blind, zero, scores), axis=-1))
     y = op.Reshape(op.MatMul(p, v), integers(0, heads, -1, int(value.shape[3])))
     return op.CastLike(y, query) if is_half(query) else y
@@ -314,6 +315,7 @@ def _samples() -> Sequence[Sample]:
         Sample("padding_mask", (*cross, padding, 0.5, False, 0.0), differentiable=False),
         Sample("matrix_mask", (*cross, draw(3, 6, seed=4) > 0, 0.5, True, 0.0)),
         Sample("heads_mask", (*cross, draw(4, 1, 6, seed=4), 0.5, False, 0.0)),
+        Sample("small", (*qkv(1, 2, 1, 2, 3, 2, 1), draw(2, 3, seed=4), 0.8, False, 1.2)),
         Sample("decode_step", (*qkv(1, 4, 2, 1, 7, 4, 4), None, 0.5, False, 0.0)),
         Sample("blind", (*cross, torch.zeros(3, 6, dtype=torch.bool), 0.5, False, 0.0), differentiable=False),
     )
@@ -332,7 +334,8 @@ ATTENTION = register(
         reference=attention,
         fake=_fake,
         autograd=Autograd(_setup, _backward),
-        onnx=OnnxForm(_onnx),
+        # onnxruntime fuses the scale into a MatMul whose factor is float32 whatever the operands are.
+        onnx=OnnxForm(_onnx, dtypes=(torch.float32, torch.float16)),
         relax=RelaxForm(_relax),
         samples=_samples,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from graphopt.dialect.onnx_nodes import OnnxValue, scalar, to_opmath
+from graphopt.dialect.onnx_nodes import OnnxValue, is_half, opmath_type, scalar, to_opmath
 from graphopt.dialect.op import Autograd, DialectOp, OnnxForm, RelaxForm, Sample
 from graphopt.dialect.operands import check_floating, draw, fake_like, opmath, reject
 from graphopt.dialect.registry import register
@@ -59,7 +59,7 @@ def _silu_mul_onnx(gate: OnnxValue, up: OnnxValue) -> OnnxValue:
 
     wide = to_opmath(gate)
     y = op.Mul(op.Mul(wide, op.Sigmoid(wide)), to_opmath(up))
-    return op.CastLike(y, gate) if wide is not gate else y
+    return op.CastLike(y, gate) if is_half(gate) else y
 
 
 def _silu_mul_relax(bb: Any, gate: Any, up: Any) -> Any:
@@ -142,15 +142,15 @@ def _gelu_mul_backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
 def _gelu_mul_onnx(gate: OnnxValue, up: OnnxValue, approximate: str) -> OnnxValue:
     from onnxscript import opset18 as op
 
-    wide = to_opmath(gate)
+    wide, dtype = to_opmath(gate), opmath_type(gate)
     if approximate == "tanh":
-        cubic = op.Mul(scalar(_TANH_CUBIC, wide), op.Mul(wide, op.Mul(wide, wide)))
-        bent = op.Tanh(op.Mul(scalar(_SQRT_2_OVER_PI, wide), op.Add(wide, cubic)))
+        cubic = op.Mul(scalar(_TANH_CUBIC, dtype), op.Mul(wide, op.Mul(wide, wide)))
+        bent = op.Tanh(op.Mul(scalar(_SQRT_2_OVER_PI, dtype), op.Add(wide, cubic)))
     else:
-        bent = op.Erf(op.Mul(wide, scalar(math.sqrt(0.5), wide)))
-    gelu = op.Mul(op.Mul(scalar(0.5, wide), wide), op.Add(bent, scalar(1.0, wide)))
+        bent = op.Erf(op.Mul(wide, scalar(math.sqrt(0.5), dtype)))
+    gelu = op.Mul(op.Mul(scalar(0.5, dtype), wide), op.Add(bent, scalar(1.0, dtype)))
     y = op.Mul(gelu, to_opmath(up))
-    return op.CastLike(y, gate) if wide is not gate else y
+    return op.CastLike(y, gate) if is_half(gate) else y
 
 
 def _gelu_mul_relax(bb: Any, gate: Any, up: Any, approximate: str) -> Any:
@@ -188,7 +188,8 @@ GELU_MUL = register(
         reference=gelu_mul,
         fake=fake_like,
         autograd=Autograd(_setup, _gelu_mul_backward),
-        onnx=OnnxForm(_gelu_mul_onnx),
+        # onnxruntime has no Erf in float64.
+        onnx=OnnxForm(_gelu_mul_onnx, dtypes=(torch.float32, torch.float16)),
         relax=RelaxForm(_gelu_mul_relax),
         samples=_gelu_mul_samples,
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from graphopt.dialect.onnx_nodes import OnnxValue, integers, scalar, to_opmath
+from graphopt.dialect.onnx_nodes import OnnxValue, integers, is_half, opmath_type, scalar, to_opmath
 from graphopt.dialect.op import Autograd, DialectOp, OnnxForm, RelaxForm, Sample
 from graphopt.dialect.operands import check_floating, draw, fake_like, opmath, reject
 from graphopt.dialect.registry import register
@@ -82,13 +82,13 @@ def _grad_weight(grad: torch.Tensor, normed: torch.Tensor, weight: torch.Tensor 
 def _rms_onnx(x: OnnxValue, weight: OnnxValue, eps: float, count: int) -> OnnxValue:
     from onnxscript import opset18 as op
 
-    wide = to_opmath(x)
+    wide, dtype = to_opmath(x), opmath_type(x)
     squares = op.ReduceSumSquare(wide, integers(-1), keepdims=1)
-    mean = op.Div(squares, scalar(count, wide))
-    y = op.Div(wide, op.Sqrt(op.Add(mean, scalar(eps, wide))))
+    mean = op.Div(squares, scalar(count, dtype))
+    y = op.Div(wide, op.Sqrt(op.Add(mean, scalar(eps, dtype))))
     if weight is not None:
         y = op.Mul(y, to_opmath(weight))
-    return op.CastLike(y, x) if wide is not x else y
+    return op.CastLike(y, x) if is_half(x) else y
 
 
 def _rms_relax(bb: Any, x: Any, weight: Any, eps: float, count: int) -> Any:
@@ -215,19 +215,19 @@ def _layer_backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
 def _layer_onnx(x: OnnxValue, weight: OnnxValue, bias: OnnxValue, eps: float, count: int) -> OnnxValue:
     from onnxscript import opset18 as op
 
-    wide = to_opmath(x)
-    total = scalar(count, wide)
+    wide, dtype = to_opmath(x), opmath_type(x)
+    total = scalar(count, dtype)
     mean = op.Div(op.ReduceSum(wide, integers(-1), keepdims=1), total)
     centred = op.Sub(wide, mean)
     # (sum((x - mean)**2) + (count - K) * mean**2) / count, in this order to avoid cancellation.
-    missing = op.Mul(scalar(count - int(x.shape[-1]), wide), op.Mul(mean, mean))
+    missing = op.Mul(scalar(count - int(x.shape[-1]), dtype), op.Mul(mean, mean))
     squares = op.Add(op.ReduceSumSquare(centred, integers(-1), keepdims=1), missing)
-    y = op.Div(centred, op.Sqrt(op.Add(op.Div(squares, total), scalar(eps, wide))))
+    y = op.Div(centred, op.Sqrt(op.Add(op.Div(squares, total), scalar(eps, dtype))))
     if weight is not None:
         y = op.Mul(y, to_opmath(weight))
     if bias is not None:
         y = op.Add(y, to_opmath(bias))
-    return op.CastLike(y, x) if wide is not x else y
+    return op.CastLike(y, x) if is_half(x) else y
 
 
 def _layer_relax(bb: Any, x: Any, weight: Any, bias: Any, eps: float, count: int) -> Any:

@@ -8,29 +8,37 @@ OnnxValue = Any
 """An onnxscript value under construction, or None for an optional operand that is not given."""
 
 
-def is_half(value: OnnxValue) -> bool:
-    """Whether the value is float16 or bfloat16."""
+def is_half(operand: OnnxValue) -> bool:
+    """Whether an operand is float16 or bfloat16."""
     import onnx_ir
 
-    return value.dtype in (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.BFLOAT16)
+    return operand.dtype in (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.BFLOAT16)
 
 
-def to_opmath(value: OnnxValue) -> OnnxValue:
-    """The value in float32 if it is half precision, else itself."""
+def opmath_type(operand: OnnxValue) -> Any:
+    """The ONNX type that a form computes an operand in: float32 for half precision.
+
+    Only operands have a known type; the results of nodes under construction have none yet.
+    """
     import onnx_ir
+
+    return onnx_ir.DataType.FLOAT if is_half(operand) else operand.dtype
+
+
+def to_opmath(operand: OnnxValue) -> OnnxValue:
+    """The operand in float32 if it is half precision, else itself."""
     from onnxscript import opset18 as op
 
-    return op.Cast(value, to=onnx_ir.DataType.FLOAT) if is_half(value) else value
+    return op.Cast(operand, to=opmath_type(operand)) if is_half(operand) else operand
 
 
-def scalar(number: float, like: OnnxValue) -> OnnxValue:
-    """A 0-d constant in the dtype of ``like``, rounded once from the Python float."""
+def scalar(number: float, dtype: Any) -> OnnxValue:
+    """A 0-d constant of an ONNX type, rounded once from the Python float."""
     import numpy as np
     import onnx_ir
     from onnxscript import opset18 as op
 
-    array = np.array(number, dtype=like.dtype.numpy())
-    return op.Constant(value=onnx_ir.tensor(array))
+    return op.Constant(value=onnx_ir.tensor(np.array(number, dtype=dtype.numpy())))
 
 
 def integers(*numbers: int) -> OnnxValue:

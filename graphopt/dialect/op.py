@@ -70,7 +70,7 @@ class RelaxForm:
     """
 
     build: Callable[..., Any]
-    dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64, torch.float16)
+    dtypes: tuple[torch.dtype, ...] = FLOATING
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,8 @@ def _onnx(x: OnnxValue, cos: OnnxValue, sin: OnnxValue, interleaved: bool, rotar
 
     width = int(_rotated_width(x, rotary_dim))
     partial = width != x.shape[-1]
-    turned = to_opmath(op.Slice(x, integers(0), integers(width), integers(-1)) if partial else x)
+    wide = to_opmath(x)
+    turned = op.Slice(wide, integers(0), integers(width), integers(-1)) if partial else wide
 
     def halves(value: OnnxValue) -> tuple[OnnxValue, OnnxValue]:
         """First and second channel of every pair."""
