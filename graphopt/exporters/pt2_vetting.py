@@ -41,6 +41,7 @@ _SYMPY_FUNCTIONS = frozenset(
 )
 _SYMBOL = re.compile(r"[A-Za-z_]{1,16}[0-9]{1,12}")
 _NUMBER = re.compile(r"[-+0-9.e]{1,64}")
+_ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
 _MAX_EXPRESSION = 20_000
 _MAX_EXPONENT = 64
 

@@ -1,0 +1,130 @@
+"""``to_onnx``: Program -> ONNX file.
+
+torch.onnx translates the graph (ATen operator by ATen operator, with onnxscript's library) and
+onnxscript's optimiser cleans it.  What is added: translations that torch.onnx lacks or has wrong
+(:mod:`~graphopt.exporters.onnx.translations`), rewrites before it
+(:mod:`~graphopt.exporters.onnx.legalize`), the program's own names and origins after it
+(:mod:`~graphopt.exporters.onnx.finish`), and a file that appears complete or not at all
+(:mod:`~graphopt.exporters.onnx.write`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from graphopt.errors import GraphoptError, InputError
+from graphopt.exporters.exported_program import to_exported_program
+from graphopt.exporters.onnx.finish import finish
+from graphopt.exporters.onnx.legalize import legalize, remember_origins
+from graphopt.exporters.onnx.translations import translation_table
+from graphopt.exporters.onnx.write import write_model
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+    from graphopt.ir.program import Program
+
+DEFAULT_OPSET = 23
+"""The newest opset whose operators pay: Attention and RMSNormalization came with it, nothing that is
+exported with 24 to 28, and onnxruntime 1.31 runs all of its operators that are exported."""
+
+OPSETS = range(18, 26)
+"""torch.onnx translates to 18 and converts upwards; from 26 on onnxscript 0.7 cannot convert."""
+
+
+def to_onnx(
+    program: Program,
+    path: str | os.PathLike[str],
+    *,
+    opset: int | None = None,
+    external_data: Literal["auto"] | bool | int = "auto",
+) -> None:
+    """Write ``program`` as an ONNX model that onnxruntime loads.
+
+    Inputs, outputs and symbolic dimensions keep their names.  Each node's ``metadata_props`` hold
+    ``graphopt.layers``, the user's layers that it comes from, and ``graphopt.made_by``, the rewrites.
+
+    Args:
+        program: at any level; dialect operators are written as standard ONNX.
+        path: the file to write; replaced when it exists.
+        opset: of the standard operator set; :data:`DEFAULT_OPSET` if None.
+        external_data: where weights go.  ``"auto"``: into the file, or next to it in
+            ``<file name>.data`` when it would come near protobuf's limit of 2 GB.  True or False: as
+            said.  A number: next to it when they have more bytes than that.
+
+    Raises:
+        InputError: an operator has no ONNX form (GO-3005, all of them listed) or is used in a way that
+            has none (GO-3006), or the file cannot be written (GO-3001).
+    """
+    model = to_onnx_model(program, opset=opset)
+    write_model(model, Path(path), external_data)
+
+
+def to_onnx_model(program: Program, *, opset: int | None = None) -> onnx_ir.Model:
+    """The ONNX model of ``program`` in memory; its weights are the program's, not copies.
+
+    Raises:
+        InputError: as :func:`to_onnx`.
+    """
+    opset = DEFAULT_OPSET if opset is None else opset
+    if opset not in OPSETS:
+        raise InputError(
+            f"cannot export with opset {opset}",
+            hint=f"opsets {OPSETS.start} to {OPSETS.stop - 1} are supported",
+        )
+    exported = to_exported_program(program)
+    remember_origins(exported)
+    legalize(exported)
+    table = translation_table(opset)
+    with _quiet():
+        try:
+            converted = torch.onnx.export(
+                exported,
+                dynamo=True,
+                opset_version=opset,
+                custom_translation_table=table,
+                optimize=False,
+                verbose=False,
+            )
+        except Exception as error:
+            raise _explained(error, program) from error
+        assert converted is not None
+        return finish(converted.model, program, opset)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Holds back what torch.onnx logs and warns about itself (missing torchvision, its TreeSpec)."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _explained(error: BaseException, program: Program) -> GraphoptError:
+    """The user's error behind torch.onnx's chain of exceptions."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    for cause in chain:
+        if isinstance(cause, GraphoptError):
+            return cause
+    reason = next((line for line in str(chain[-1]).splitlines() if line.strip()), type(chain[-1]).__name__)
+    return InputError(f"the program has no ONNX form: {reason}", code="GO-3005")

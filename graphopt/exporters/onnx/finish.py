@@ -1,0 +1,142 @@
+"""From torch.onnx's model to the one that is written: optimised, with the program's own names."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common_passes
+
+from graphopt.exporters.onnx.legalize import ORIGIN
+from graphopt.ir.signature import TensorSpec
+
+if TYPE_CHECKING:
+    from graphopt.ir.program import Program
+
+_TORCH_METADATA = "pkg.torch."
+
+
+def finish(model: ir.Model, program: Program, opset: int) -> ir.Model:
+    """Optimise ``model`` and give it the names, dimensions and origins of ``program``."""
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        _note_origin(node)
+    optimize(model)
+    _name_interface(model, program)
+    _name_dimensions(model, program.symbols)
+    _drop_torch_metadata(model)
+    model.producer_name = "graphopt"
+    model.producer_version = importlib.metadata.version("graphopt")
+    model.graph.name = "graphopt"
+    return model
+
+
+def optimize(model: ir.Model) -> None:
+    """Constant folding, onnxscript's own rewrites and fusions, common subexpressions, dead code."""
+    from onnxscript import optimizer
+    from onnxscript.rewriter import onnx_fusions
+
+    optimizer.optimize_ir(model)
+    onnx_fusions.fuse(model)
+    ir.passes.Sequential(
+        common_passes.RemoveUnusedNodesPass(),
+        common_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common_passes.DeduplicateInitializersPass(),
+        common_passes.CommonSubexpressionEliminationPass(),
+        common_passes.RemoveUnusedOpsetsPass(),
+    )(model)
+
+
+def _note_origin(node: ir.Node) -> None:
+    """Turn torch.onnx's metadata of a node into graphopt's."""
+    fx_node = node.meta.get("node")
+    node.metadata_props.clear()
+    if fx_node is None:
+        return
+    known = (fx_node.meta.get("custom") or {}).get(ORIGIN)
+    if known is None:
+        return
+    layers, made_by = json.loads(known)
+    if layers:
+        node.metadata_props["graphopt.layers"] = ", ".join(layers)
+    if made_by:
+        node.metadata_props["graphopt.made_by"] = ", ".join(made_by)
+
+
+def _name_interface(model: ir.Model, program: Program) -> None:
+    """Names, shapes and dtypes of inputs and outputs as the signature has them."""
+    graph = model.graph
+    signature = program.signature
+    _give_each_output_a_value(graph)
+    wanted = {spec.name for spec in (*signature.inputs, *signature.outputs)}
+    ends = {*graph.inputs, *graph.outputs}
+    taken = {value.name for value in _values(graph)} | wanted
+    for value in _values(graph):
+        if value not in ends and value.name in wanted:
+            fresh = next(n for i in range(1, len(taken) + 2) if (n := f"{value.name}_{i}") not in taken)
+            taken.add(fresh)
+            _rename(graph, value, fresh)
+    for ends_of, specs in ((graph.inputs, signature.inputs), (graph.outputs, signature.outputs)):
+        for value, spec in zip(ends_of, specs, strict=True):
+            _describe(value, spec)
+
+
+def _describe(value: ir.Value, spec: TensorSpec) -> None:
+    value.name = spec.name
+    value.shape = ir.Shape(spec.shape)
+
+
+def _give_each_output_a_value(graph: ir.Graph) -> None:
+    """An input, a weight or another output cannot also be an output under a name of its own."""
+    seen: set[ir.Value] = set()
+    for i, value in enumerate(list(graph.outputs)):
+        if value.producer() is None or value in seen:
+            copy = ir.node("Identity", [value])
+            copy.outputs[0].type = value.type
+            copy.outputs[0].name = f"output_{i}"
+            graph.append(copy)
+            graph.outputs[i] = copy.outputs[0]
+        seen.add(value)
+
+
+def _values(graph: ir.Graph) -> list[ir.Value]:
+    values = [*graph.inputs, *graph.initializers.values()]
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        values.extend(node.outputs)
+    return values
+
+
+def _rename(graph: ir.Graph, value: ir.Value, name: str) -> None:
+    if value.name in graph.initializers and graph.initializers[value.name] is value:
+        del graph.initializers[value.name]
+        value.name = name
+        graph.initializers[name] = value
+    else:
+        value.name = name
+
+
+def _name_dimensions(model: ir.Model, symbols: Mapping[str, str]) -> None:
+    """Dimension names for torch's symbols, in every shape of the graph."""
+    if not symbols:
+        return
+    pattern = re.compile(r"\b(" + "|".join(map(re.escape, symbols)) + r")\b")
+
+    def renamed(dim: Any) -> Any:
+        text = dim.value if isinstance(dim, ir.SymbolicDim) else None
+        return pattern.sub(lambda m: symbols[m[1]], text) if isinstance(text, str) else dim
+
+    ends = {*model.graph.inputs, *model.graph.outputs}
+    for value in _values(model.graph):
+        if value.shape is not None and value not in ends:
+            value.shape = ir.Shape([renamed(dim) for dim in value.shape])
+
+
+def _drop_torch_metadata(model: ir.Model) -> None:
+    """torch.onnx stores its whole signature and stack traces with paths of the exporting machine."""
+    holders: list[Any] = [model, model.graph, *_values(model.graph)]
+    for holder in holders:
+        for key in [k for k in holder.metadata_props if k.startswith(_TORCH_METADATA)]:
+            del holder.metadata_props[key]

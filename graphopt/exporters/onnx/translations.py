@@ -1,0 +1,288 @@
+"""Translations of ATen operators that replace those of torch.onnx.
+
+Each entry works around something observed with torch 2.13, onnxscript 0.7 and onnxruntime 1.31, and
+says what.  The functions run while torch.onnx builds its graph: tensor arguments are ``onnx_ir``
+values whose shapes are known (a size is an int or symbolic), others plain Python values, and calls of
+``op`` emit nodes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from graphopt.errors import InputError
+
+aten = torch.ops.aten
+
+OnnxValue = Any
+"""A value of the ONNX graph under construction."""
+
+
+def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
+    """The ``custom_translation_table`` for :func:`torch.onnx.export`: these and the dialect's."""
+    from graphopt.dialect.registry import onnx_translation_table
+
+    attention = attention_node if opset >= 23 else attention_nodes
+    return {
+        aten.squeeze.default: squeeze_all,
+        aten.squeeze.dim: squeeze_dim,
+        aten.squeeze.dims: squeeze_dims,
+        aten.unbind.int: unbind,
+        aten.avg_pool2d.default: avg_pool2d,
+        aten.upsample_linear1d.vec: upsample_linear1d,
+        aten._int_mm.default: int_mm,
+        aten.scaled_dot_product_attention.default: attention,
+        **onnx_translation_table(opset),
+    }
+
+
+def _is_one(value: OnnxValue, axis: int) -> bool:
+    return isinstance(value.shape[axis], int) and value.shape[axis] == 1
+
+
+def _ints(*numbers: int) -> OnnxValue:
+    from onnxscript import opset18 as op
+
+    return op.Constant(value_ints=list(numbers))
+
+
+# -- squeeze -------------------------------------------------------------------------------------
+# torch leaves an axis alone whose size is not 1; ONNX Squeeze rejects it at run time.  A symbolic size
+# counts as not 1: so torch.export reasoned when it computed the shapes behind.
+
+
+def squeeze_all(x: OnnxValue) -> OnnxValue:
+    return _squeeze(x, range(len(x.shape)))
+
+
+def squeeze_dim(x: OnnxValue, dim: int) -> OnnxValue:
+    return _squeeze(x, [dim])
+
+
+def squeeze_dims(x: OnnxValue, dim: Sequence[int]) -> OnnxValue:
+    return _squeeze(x, dim)
+
+
+def _squeeze(x: OnnxValue, axes: Sequence[int]) -> OnnxValue:
+    from onnxscript import opset18 as op
+
+    rank = len(x.shape)
+    ones = sorted({axis % rank for axis in axes if _is_one(x, axis)}) if rank else []
+    return op.Squeeze(x, _ints(*ones)) if ones else op.Identity(x)
+
+
+# -- data movement -------------------------------------------------------------------------------
+
+
+def unbind(x: OnnxValue, dim: int = 0) -> Sequence[OnnxValue]:
+    """One Gather an element; torch.onnx writes Slice and Squeeze for each."""
+    from onnxscript import opset18 as op
+
+    count = x.shape[dim]
+    if not isinstance(count, int):
+        raise InputError(
+            "unbind of a symbolic axis has no ONNX form: the number of outputs varies", code="GO-3006"
+        )
+    return [op.Gather(x, op.Constant(value_int=i), axis=dim) for i in range(count)]
+
+
+# -- pooling, resizing ---------------------------------------------------------------------------
+
+
+def avg_pool2d(
+    x: OnnxValue,
+    kernel_size: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0, 0),
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> OnnxValue:
+    """torch.onnx drops ``divisor_override``, which silently scales the result."""
+    from onnxscript import opset19 as op
+
+    kernel = _pair(kernel_size)
+    pads = _pair(padding)
+    if divisor_override is not None and ceil_mode:
+        raise InputError("avg_pool2d with ceil_mode and divisor_override has no ONNX form", code="GO-3006")
+    y = op.AveragePool(
+        x,
+        kernel_shape=kernel,
+        strides=_pair(stride) if len(stride) else kernel,
+        pads=[*pads, *pads],
+        ceil_mode=int(ceil_mode),
+        count_include_pad=int(count_include_pad or divisor_override is not None),
+    )
+    if divisor_override is None:
+        return y
+    return op.Mul(y, op.CastLike(op.Constant(value_float=math.prod(kernel) / divisor_override), x))
+
+
+def _pair(sizes: Sequence[int]) -> list[int]:
+    return [int(s) for s in sizes] if len(sizes) == 2 else [int(sizes[0])] * 2
+
+
+def upsample_linear1d(
+    x: OnnxValue,
+    output_size: Sequence[int] | None,
+    align_corners: bool,
+    scale_factors: Sequence[float] | None = None,
+) -> OnnxValue:
+    """One Resize; torch.onnx decomposes it into eight gathers and multiplications."""
+    from onnxscript import opset19 as op
+
+    rule = "align_corners" if align_corners else "pytorch_half_pixel"
+    if scale_factors is not None:
+        scales = op.Constant(value_floats=[1.0, 1.0, *(float(s) for s in scale_factors)])
+        return op.Resize(x, None, scales, None, mode="linear", coordinate_transformation_mode=rule)
+    assert output_size is not None
+    if all(isinstance(s, int) for s in output_size):
+        spatial = _ints(*output_size)
+    else:
+        spatial = op.Concat(*[op.Reshape(s, _ints(1)) for s in output_size], axis=0)
+    sizes = op.Concat(op.Shape(x, start=0, end=2), spatial, axis=0)
+    return op.Resize(x, None, None, sizes, mode="linear", coordinate_transformation_mode=rule)
+
+
+# -- integers ------------------------------------------------------------------------------------
+
+
+def int_mm(a: OnnxValue, b: OnnxValue) -> OnnxValue:
+    """``[M, K]`` int8 times ``[K, N]`` int8 in int32; torch.onnx has no translation."""
+    from onnxscript import opset18 as op
+
+    return op.MatMulInteger(a, b)
+
+
+# -- attention -----------------------------------------------------------------------------------
+# torch.onnx rejects operands of rank 3, and GQA whose numbers of heads happen to be equal; its
+# expansion for opsets below 23 attends evenly where a boolean mask hides a whole row, torch gives 0.
+
+
+def attention_node(
+    query: OnnxValue,
+    key: OnnxValue,
+    value: OnnxValue,
+    attn_mask: OnnxValue = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> OnnxValue:
+    """One Attention node, and what onnxruntime's kernel needs around it."""
+    from onnxscript import opset23 as op
+
+    _check_attention(query, key, value, dropout_p)
+    rank = len(query.shape)
+    if rank > 4:
+        return attention_nodes(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    if attn_mask is not None:
+        attn_mask = _mask_for_kernel(attn_mask, query)
+    if rank < 4:
+        missing = _ints(*range(4 - rank))
+        query, key, value = (op.Unsqueeze(t, missing) for t in (query, key, value))
+        if attn_mask is not None and 2 < len(attn_mask.shape) < 4:
+            attn_mask = op.Unsqueeze(attn_mask, missing)
+    y, _, _, _ = op.Attention(query, key, value, attn_mask, scale=scale, is_causal=int(is_causal))
+    return op.Squeeze(y, _ints(*range(4 - rank))) if rank < 4 else y
+
+
+def _mask_for_kernel(mask: OnnxValue, query: OnnxValue) -> OnnxValue:
+    """The mask in a form that onnxruntime's Attention kernel treats as torch does.
+
+    The kernel rejects a mask that broadcasts over query positions.  And it takes the lowest finite
+    number for -inf: a row full of it gives 0, where torch attends evenly.
+    """
+    import numpy as np
+    import onnx_ir
+    from onnxscript import opset23 as op
+
+    if mask.dtype != onnx_ir.DataType.BOOL:
+        lowest = torch.finfo(getattr(torch, mask.dtype.numpy().name)).min
+        near = np.array(lowest * 0.99, dtype=mask.dtype.numpy())
+        bottom = op.Constant(value=onnx_ir.tensor(np.array(lowest, dtype=near.dtype)))
+        mask = op.Where(op.Equal(mask, bottom), op.Constant(value=onnx_ir.tensor(near)), mask)
+    if len(mask.shape or ()) < 2 or _is_one(mask, -2) and not _is_one(query, -2):
+        rows = op.Shape(query, start=-2, end=-1)
+        lead = _ints(*[1] * max(len(mask.shape) - 2, 0))
+        mask = op.Expand(mask, op.Concat(lead, rows, _ints(1), axis=0))
+    return mask
+
+
+def attention_nodes(
+    query: OnnxValue,
+    key: OnnxValue,
+    value: OnnxValue,
+    attn_mask: OnnxValue = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> OnnxValue:
+    """Attention in MatMul and Softmax, for opsets without the Attention node."""
+    import onnx_ir
+    from onnxscript import opset18 as op
+
+    _check_attention(query, key, value, dropout_p)
+    rank = len(query.shape)
+    if enable_gqa and query.shape[-3] != key.shape[-3]:
+        key, value = (_repeat_heads(t, query.shape[-3] // t.shape[-3]) for t in (key, value))
+    order = [*range(rank - 2), rank - 1, rank - 2]
+    factor = scale if scale is not None else 1.0 / math.sqrt(_width(query))
+    scaled = op.Mul(query, _scalar(factor, query))
+    scores = op.MatMul(scaled, op.Transpose(key, perm=order))
+    if is_causal:
+        rows, columns = op.Shape(query, start=-2, end=-1), op.Shape(key, start=-2, end=-1)
+        ones = op.ConstantOfShape(
+            op.Concat(rows, columns, axis=0), value=onnx_ir.tensor([1], dtype=onnx_ir.DataType.INT64)
+        )
+        visible = op.Cast(op.Trilu(ones, upper=0), to=onnx_ir.DataType.BOOL)
+        scores = op.Where(visible, scores, _scalar(float("-inf"), query))
+    if attn_mask is None:
+        return op.MatMul(op.Softmax(scores, axis=-1), value)
+    if attn_mask.dtype == onnx_ir.DataType.BOOL:
+        scores = op.Where(attn_mask, scores, _scalar(float("-inf"), query))
+    else:
+        scores = op.Add(scores, attn_mask)
+    weights = op.Softmax(scores, axis=-1)
+    # A row that is masked as a whole is 0 / 0 here and 0 in torch.
+    weights = op.Where(op.IsNaN(weights), _scalar(0.0, query), weights)
+    return op.MatMul(weights, value)
+
+
+def _check_attention(query: OnnxValue, key: OnnxValue, value: OnnxValue, dropout_p: float) -> None:
+    if dropout_p:
+        raise InputError(
+            "attention with dropout has no ONNX form", code="GO-3006", hint="put the model in eval mode"
+        )
+    if not len(query.shape) == len(key.shape) == len(value.shape) >= 2:
+        raise InputError("query, key and value of attention have different ranks", code="GO-3006")
+
+
+def _repeat_heads(x: OnnxValue, times: int) -> OnnxValue:
+    """``[B, H, S, D]`` -> ``[B, H * times, S, D]``, each head repeated in place."""
+    from onnxscript import opset18 as op
+
+    wide = op.Unsqueeze(x, _ints(-3))
+    copies = op.Concat(*[wide] * times, axis=-3)
+    shape = op.Concat(op.Shape(x, start=0, end=-3), _ints(x.shape[-3] * times), op.Shape(x, start=-2), axis=0)
+    return op.Reshape(copies, shape)
+
+
+def _width(query: OnnxValue) -> int:
+    width = query.shape[-1]
+    if not isinstance(width, int):
+        raise InputError("attention with a symbolic head width has no ONNX form", code="GO-3006")
+    return width
+
+
+def _scalar(number: float, like: OnnxValue) -> OnnxValue:
+    import numpy as np
+    import onnx_ir
+    from onnxscript import opset18 as op
+
+    return op.Constant(value=onnx_ir.tensor(np.array(number, dtype=like.dtype.numpy())))

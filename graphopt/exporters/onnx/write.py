@@ -1,0 +1,99 @@
+"""Writes an ONNX model, weights inside or next to it, so that it appears complete or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import onnx
+import onnx_ir as ir
+
+from graphopt.errors import InputError, InternalError
+from graphopt.exporters.atomic import atomic_files
+
+AUTO_LIMIT = 1536 * 2**20
+"""Bytes of weights above which ``"auto"`` stores them outside: protobuf stops at 2 GB."""
+
+_SMALL = 1024
+"""Bytes up to which a tensor stays in the model file: shapes and scalars, which checkers read."""
+
+_PAGE = 4096
+"""Alignment of a tensor in the data file, so that onnxruntime can map it."""
+
+
+def write_model(model: ir.Model, path: Path, external_data: Literal["auto"] | bool | int) -> None:
+    """Check ``model`` with onnx.checker, then write it to ``path``.
+
+    Raises:
+        InputError: the file cannot be written.
+        InternalError: the checker rejects the model: a defect of the exporter.
+    """
+    weights = {name: value.const_value for name, value in model.graph.initializers.items()}
+    total = sum(tensor.nbytes for tensor in weights.values() if tensor is not None)
+    limit = AUTO_LIMIT if external_data == "auto" else external_data
+    outside = limit if isinstance(limit, bool) else total > limit
+    if not outside and total > 2**31 - 2**20:
+        raise InputError(
+            f"the weights have {total} bytes, too many for one file",
+            code="GO-3001",
+            hint="leave external_data at 'auto'",
+        )
+    check(model)
+    with atomic_files(path.parent) as files:
+        try:
+            if outside:
+                # Opened first and so published first: the model never refers to a missing file.
+                _move_out(model, files.open(f"{path.name}.data"), f"{path.name}.data")
+            files.open(path.name).write(ir.serde.serialize_model(model).SerializeToString())
+        finally:
+            for name, tensor in weights.items():
+                model.graph.initializers[name].const_value = tensor
+
+
+def _move_out(model: ir.Model, file: BinaryIO, location: str) -> None:
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if tensor is None or tensor.nbytes <= _SMALL:
+            continue
+        offset = -(-file.tell() // _PAGE) * _PAGE
+        file.seek(offset)
+        file.write(tensor.tobytes())
+        value.const_value = ir.ExternalTensor(
+            location,
+            offset,
+            tensor.nbytes,
+            tensor.dtype,
+            shape=tensor.shape,
+            name=value.name,
+        )
+
+
+def check(model: ir.Model) -> None:
+    """Run onnx.checker with strict shape inference.
+
+    Large weights stand as graph inputs meanwhile: their bytes cannot be wrong in a way that the
+    checker sees, and the model then fits into a protobuf.
+
+    Raises:
+        InternalError: the checker rejects the model.
+    """
+    graph = model.graph
+    large = [
+        v for v in graph.initializers.values() if v.const_value is not None and v.const_value.nbytes > _SMALL
+    ]
+    kept = {value: value.const_value for value in large}
+    for value in large:
+        del graph.initializers[value.name]
+        value.const_value = None
+        graph.inputs.append(value)
+    try:
+        proto = ir.serde.serialize_model(model)
+    finally:
+        del graph.inputs[len(graph.inputs) - len(kept) :]
+        for value, tensor in kept.items():
+            value.const_value = tensor
+            graph.initializers[value.name] = value
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise InternalError(f"the exported ONNX model is not valid: {error}", code="GO-1001") from error
