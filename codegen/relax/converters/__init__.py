@@ -14,6 +14,11 @@ _FAMILIES = (
     "reduction",
     "linear",
     "normalization",
+    "creation",
+    "indexing",
+    "padding",
+    "scan",
+    "attention",
     "dialect",
 )
 
