@@ -164,7 +164,8 @@ def _lift(source: fx.Graph, lifted: Mapping[str, tuple[InputKind, torch.Tensor]]
         if node.op == "placeholder":
             names.inputs.append(copied[node].name)
         elif node.op == "output":
-            names.outputs = [output.name for output in copied[node].args[0]]  # type: ignore[union-attr]
+            results: Any = copied[node].args[0]
+            names.outputs = [output.name for output in results]
     return graph, names
 
 

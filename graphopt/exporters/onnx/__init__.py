@@ -1,5 +1,5 @@
 """Programs as ONNX files that plain onnxruntime loads."""
 
-from graphopt.exporters.onnx.export import DEFAULT_OPSET, to_onnx
+from graphopt.exporters.onnx.export import DEFAULT_OPSET, export_verified, to_onnx, to_onnx_model
 
-__all__ = ["DEFAULT_OPSET", "to_onnx"]
+__all__ = ["DEFAULT_OPSET", "export_verified", "to_onnx", "to_onnx_model"]

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -64,8 +64,23 @@ def to_onnx(
         InputError: an operator has no ONNX form (GO-3005, all of them listed) or is used in a way that
             has none (GO-3006), or the file cannot be written (GO-3001).
     """
-    model = to_onnx_model(program, opset=opset)
-    write_model(model, Path(path), external_data)
+    write_model(to_onnx_model(program, opset=opset), Path(path), external_data)
+
+
+def export_verified(
+    program: Program,
+    path: str | os.PathLike[str],
+    verify: Callable[[Path], None],
+    *,
+    opset: int | None = None,
+    external_data: Literal["auto"] | bool | int = "auto",
+) -> None:
+    """As :func:`to_onnx`, but ``path`` is written only if ``verify`` accepts the result.
+
+    Args:
+        verify: called with a path that holds the complete model; it raises to reject it.
+    """
+    write_model(to_onnx_model(program, opset=opset), Path(path), external_data, verify)
 
 
 def to_onnx_model(program: Program, *, opset: int | None = None) -> onnx_ir.Model:

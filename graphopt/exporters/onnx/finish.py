@@ -110,8 +110,9 @@ def _values(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _rename(graph: ir.Graph, value: ir.Value, name: str) -> None:
-    if value.name in graph.initializers and graph.initializers[value.name] is value:
-        del graph.initializers[value.name]
+    old = value.name
+    if old is not None and graph.initializers.get(old) is value:
+        del graph.initializers[old]
         value.name = name
         graph.initializers[name] = value
     else:

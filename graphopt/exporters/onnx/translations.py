@@ -40,12 +40,19 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
     }
 
 
+def _operators(opset: int) -> Any:
+    """The operators of an opset; untyped, because onnxscript's types say what values are, not nodes."""
+    import onnxscript
+
+    return getattr(onnxscript, f"opset{opset}")
+
+
 def _is_one(value: OnnxValue, axis: int) -> bool:
     return isinstance(value.shape[axis], int) and value.shape[axis] == 1
 
 
 def _ints(*numbers: int) -> OnnxValue:
-    from onnxscript import opset18 as op
+    op = _operators(18)
 
     return op.Constant(value_ints=list(numbers))
 
@@ -68,7 +75,7 @@ def squeeze_dims(x: OnnxValue, dim: Sequence[int]) -> OnnxValue:
 
 
 def _squeeze(x: OnnxValue, axes: Sequence[int]) -> OnnxValue:
-    from onnxscript import opset18 as op
+    op = _operators(18)
 
     rank = len(x.shape)
     ones = sorted({axis % rank for axis in axes if _is_one(x, axis)}) if rank else []
@@ -80,7 +87,7 @@ def _squeeze(x: OnnxValue, axes: Sequence[int]) -> OnnxValue:
 
 def unbind(x: OnnxValue, dim: int = 0) -> Sequence[OnnxValue]:
     """One Gather an element; torch.onnx writes Slice and Squeeze for each."""
-    from onnxscript import opset18 as op
+    op = _operators(18)
 
     count = x.shape[dim]
     if not isinstance(count, int):
@@ -103,7 +110,7 @@ def avg_pool2d(
     divisor_override: int | None = None,
 ) -> OnnxValue:
     """torch.onnx drops ``divisor_override``, which silently scales the result."""
-    from onnxscript import opset19 as op
+    op = _operators(19)
 
     kernel = _pair(kernel_size)
     pads = _pair(padding)
@@ -133,7 +140,7 @@ def upsample_linear1d(
     scale_factors: Sequence[float] | None = None,
 ) -> OnnxValue:
     """One Resize; torch.onnx decomposes it into eight gathers and multiplications."""
-    from onnxscript import opset19 as op
+    op = _operators(19)
 
     rule = "align_corners" if align_corners else "pytorch_half_pixel"
     if scale_factors is not None:
@@ -153,7 +160,7 @@ def upsample_linear1d(
 
 def int_mm(a: OnnxValue, b: OnnxValue) -> OnnxValue:
     """``[M, K]`` int8 times ``[K, N]`` int8 in int32; torch.onnx has no translation."""
-    from onnxscript import opset18 as op
+    op = _operators(18)
 
     return op.MatMulInteger(a, b)
 
@@ -174,7 +181,7 @@ def attention_node(
     enable_gqa: bool = False,
 ) -> OnnxValue:
     """One Attention node, and what onnxruntime's kernel needs around it."""
-    from onnxscript import opset23 as op
+    op = _operators(23)
 
     _check_attention(query, key, value, dropout_p)
     rank = len(query.shape)
@@ -199,7 +206,8 @@ def _mask_for_kernel(mask: OnnxValue, query: OnnxValue) -> OnnxValue:
     """
     import numpy as np
     import onnx_ir
-    from onnxscript import opset23 as op
+
+    op = _operators(23)
 
     if mask.dtype != onnx_ir.DataType.BOOL:
         lowest = torch.finfo(getattr(torch, mask.dtype.numpy().name)).min
@@ -225,7 +233,8 @@ def attention_nodes(
 ) -> OnnxValue:
     """Attention in MatMul and Softmax, for opsets without the Attention node."""
     import onnx_ir
-    from onnxscript import opset18 as op
+
+    op = _operators(18)
 
     _check_attention(query, key, value, dropout_p)
     rank = len(query.shape)
@@ -265,7 +274,7 @@ def _check_attention(query: OnnxValue, key: OnnxValue, value: OnnxValue, dropout
 
 def _repeat_heads(x: OnnxValue, times: int) -> OnnxValue:
     """``[B, H, S, D]`` -> ``[B, H * times, S, D]``, each head repeated in place."""
-    from onnxscript import opset18 as op
+    op = _operators(18)
 
     wide = op.Unsqueeze(x, _ints(-3))
     copies = op.Concat(*[wide] * times, axis=-3)
@@ -283,6 +292,7 @@ def _width(query: OnnxValue) -> int:
 def _scalar(number: float, like: OnnxValue) -> OnnxValue:
     import numpy as np
     import onnx_ir
-    from onnxscript import opset18 as op
+
+    op = _operators(18)
 
     return op.Constant(value=onnx_ir.tensor(np.array(number, dtype=like.dtype.numpy())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -21,8 +22,20 @@ _PAGE = 4096
 """Alignment of a tensor in the data file, so that onnxruntime can map it."""
 
 
-def write_model(model: ir.Model, path: Path, external_data: Literal["auto"] | bool | int) -> None:
+def write_model(
+    model: ir.Model,
+    path: Path,
+    external_data: Literal["auto"] | bool | int,
+    verify: Callable[[Path], None] | None = None,
+) -> None:
     """Check ``model`` with onnx.checker, then write it to ``path``.
+
+    Args:
+        model: its weights are in memory.
+        path: the file to write; weights next to it go to ``<file name>.data``.
+        external_data: see :func:`graphopt.exporters.onnx.to_onnx`.
+        verify: called with a path of the complete model before anything is published; if it raises,
+            nothing is.
 
     Raises:
         InputError: the file cannot be written.
@@ -39,7 +52,7 @@ def write_model(model: ir.Model, path: Path, external_data: Literal["auto"] | bo
             hint="leave external_data at 'auto'",
         )
     check(model)
-    with atomic_files(path.parent) as files:
+    with atomic_files(path.parent, named=outside and verify is not None) as files:
         try:
             if outside:
                 # Opened first and so published first: the model never refers to a missing file.
@@ -48,10 +61,12 @@ def write_model(model: ir.Model, path: Path, external_data: Literal["auto"] | bo
         finally:
             for name, tensor in weights.items():
                 model.graph.initializers[name].const_value = tensor
+        if verify is not None:
+            verify(files.readable(path.name))
 
 
 def _move_out(model: ir.Model, file: BinaryIO, location: str) -> None:
-    for value in model.graph.initializers.values():
+    for name, value in model.graph.initializers.items():
         tensor = value.const_value
         if tensor is None or tensor.nbytes <= _SMALL:
             continue
@@ -63,8 +78,8 @@ def _move_out(model: ir.Model, file: BinaryIO, location: str) -> None:
             offset,
             tensor.nbytes,
             tensor.dtype,
-            shape=tensor.shape,
-            name=value.name,
+            shape=ir.Shape([int(size) for size in tensor.shape.numpy()]),
+            name=name,
         )
 
 
@@ -78,21 +93,22 @@ def check(model: ir.Model) -> None:
         InternalError: the checker rejects the model.
     """
     graph = model.graph
-    large = [
-        v for v in graph.initializers.values() if v.const_value is not None and v.const_value.nbytes > _SMALL
-    ]
-    kept = {value: value.const_value for value in large}
-    for value in large:
-        del graph.initializers[value.name]
+    large = {
+        name: (value, value.const_value)
+        for name, value in graph.initializers.items()
+        if value.const_value is not None and value.const_value.nbytes > _SMALL
+    }
+    for name, (value, _) in large.items():
+        del graph.initializers[name]
         value.const_value = None
         graph.inputs.append(value)
     try:
         proto = ir.serde.serialize_model(model)
     finally:
-        del graph.inputs[len(graph.inputs) - len(kept) :]
-        for value, tensor in kept.items():
+        del graph.inputs[len(graph.inputs) - len(large) :]
+        for name, (value, tensor) in large.items():
             value.const_value = tensor
-            graph.initializers[value.name] = value
+            graph.initializers[name] = value
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
