@@ -10,7 +10,7 @@ from benchmarks.zoo.weights import image, randomise
 from benchmarks.zoo.wrap import Field
 
 
-def classifier(model: nn.Module, side: int, *, resizable: bool = True, smallest: int = 32) -> Model:
+def classifier(model: nn.Module, side: int, *, resizable: bool = True, smallest: int = 64) -> Model:
     """A picture classifier ``[B, 3, H, W] -> [B, labels]``.
 
     The batch varies and, if ``resizable``, H and W from ``smallest`` up.

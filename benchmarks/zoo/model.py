@@ -87,14 +87,9 @@ class Model:
         return {(i, axis): name for i, axes in enumerate(self.axes) for axis, name in axes.items()}
 
     def capture(self, *, dynamic: bool = True) -> Program:
-        """The model as a ``Program``; ``dynamic=False`` fixes every axis at the example's size.
-
-        A file is imported with the dimensions that it declares: ``dynamic`` does not apply to it.
-        """
+        """The model as a ``Program``; ``dynamic=False`` fixes every axis at the example's size."""
         if self.path is not None:
-            from graphopt.frontends.onnx import import_onnx
-
-            return import_onnx(self.path)
+            return self._import(dynamic)
         from graphopt.frontends.torch_module import capture_torch
 
         assert self.module is not None
@@ -103,6 +98,20 @@ class Model:
         return capture_torch(
             self.module, self.capture_inputs(), dynamic_shapes=self.dynamic_shapes(), **self._names()
         )
+
+    def _import(self, dynamic: bool) -> Program:
+        from graphopt.frontends.onnx import import_onnx
+
+        assert self.path is not None
+        program = import_onnx(self.path)
+        if dynamic:
+            return program
+        sizes: dict[str, int] = {}
+        for spec, tensor in zip(program.signature.inputs, self.inputs, strict=True):
+            for dim, size in zip(spec.shape, tensor.shape, strict=True):
+                if dim in program.signature.dims:
+                    sizes[str(dim)] = size
+        return import_onnx(self.path, dims=sizes)
 
     def _names(self) -> dict[str, Any]:
         return {"input_names": self.input_names, "output_names": self.output_names}

@@ -83,8 +83,8 @@ def cvt_13(size: Size) -> Model:
     from transformers import CvtConfig, CvtForImageClassification
 
     if size == "full":
-        return classifier(randomise(CvtForImageClassification(CvtConfig(num_labels=1000))), 224, smallest=64)
+        return classifier(randomise(CvtForImageClassification(CvtConfig(num_labels=1000))), 224)
     config = CvtConfig(
         embed_dim=[16, 32, 48], num_heads=[1, 2, 3], depth=[1, 2, 3], mlp_ratio=[2.0, 2.0, 2.0], num_labels=10
     )
-    return classifier(randomise(CvtForImageClassification(config)), 64, smallest=64)
+    return classifier(randomise(CvtForImageClassification(config)), 64)
