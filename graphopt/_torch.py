@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch._dispatch.python import enable_python_dispatcher
+from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
 from torch._export.verifier import TrainingIRVerifier
 from torch._guards import detect_fake_mode
@@ -36,6 +37,7 @@ __all__ = [
     "ValueRanges",
     "TorchDispatchMode",
     "detect_fake_mode",
+    "enable_python_dispatcher",
     "enable_python_dispatcher",
     "int_oo",
     "is_constraint_violation",
