@@ -149,7 +149,7 @@ def page(rows: Sequence[Row], size: str, static: bool) -> str:
         f"{sum(passed(r) for r in rows)} of {len(rows)} models pass every stage. Dynamic axes: {how}.",
         "*error / allowed* is the largest error over what the noise rule allows (above 1 fails): of the",
         "captured program against its source (eager torch, or onnxruntime on the file), and of the cleaned",
-        "program and the compiled code against the captured program. Nodes are operators and shape arithmetic.",
+        "program and the compiled code against the captured program. Nodes: operators and shape arithmetic.",
         "",
         "| " + " | ".join(HEADER) + " |",
         "|" + "---|" * len(HEADER),
