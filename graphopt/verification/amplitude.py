@@ -298,6 +298,13 @@ def _batch_norm(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any
     )
 
 
+def _fourier(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> Rounding:
+    """Error of the size of the root mean square, a rounding a stage (Higham, ch. 24)."""
+    dims = list(args[1])
+    stages = math.log2(max(2, math.prod(out.shape[d] for d in dims)))
+    return Rounding(stored=out.abs().square().mean(dims, keepdim=True).sqrt().expand(out.shape) * stages)
+
+
 _HANDLERS: dict[str, Handler] = {
     **dict.fromkeys("add sub rsub".split(), _add),
     **dict.fromkeys("addcmul addcdiv".split(), _addc),
@@ -323,6 +330,7 @@ _HANDLERS: dict[str, Handler] = {
         "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training".split(), _batch_norm
     ),
     **dict.fromkeys("remainder fmod".split(), _remainder),
+    **dict.fromkeys("_fft_r2c _fft_c2r _fft_c2c".split(), _fourier),
     "_log_softmax": _log_softmax,
     "logsumexp": _logsumexp,
     "lerp": _lerp,
