@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,18 +53,30 @@ class Artifact:
         self._description = description
         self._owned = owned
         self._lock = threading.Lock()
-        self._main: Any = None
+        self._main: Callable[[list[torch.Tensor]], list[torch.Tensor]] | None = None
 
     def __repr__(self) -> str:
         return f"<Artifact {self.signature} target={self.target.name} kernels={len(self.kernels())}>"
 
     def kernels(self) -> list[Kernel]:
-        """The compiled functions, by name."""
+        """The compiled functions, by name; for CUDA targets, the kernels that the binaries hold."""
         return [Kernel(k["name"], k["rule"]) for k in self.metadata["kernels"]]
 
     def source(self) -> str:
         """Scheduled TensorIR of the kernels; for CUDA targets, CUDA C++."""
         return self._description.source
+
+    def cubin(self, architecture: str) -> bytes:
+        """The GPU binary for an architecture such as ``"sm_90"``.
+
+        Raises:
+            TargetError: GO-6000, the artifact has no binary for it.
+        """
+        cubins = self._description.cubins
+        if architecture not in cubins:
+            have = ", ".join(sorted(cubins)) or "none"
+            raise TargetError(f"the artifact has no binary for {architecture} (it has: {have})")
+        return cubins[architecture]
 
     def save(self, path: str | Path) -> None:
         """Write the artifact as one file; a file that is already there is replaced in one step.
@@ -97,13 +109,13 @@ class Artifact:
         check_inputs(self.signature, tensors)
         arguments = [_aligned(t) for t in tensors]
         with self._lock:
-            results = self._load()(*map(_to_tvm, arguments))
+            results = self._load()(arguments)
+        # A program may return an input, a weight or a view of one; the caller gets memory of its own.
         addresses = {t.data_ptr() for t in arguments if t.numel()}
-        outputs = []
-        for result in results:
-            output = torch.from_dlpack(result)
-            # A program may return an input or a view of it; the caller gets memory of its own.
-            outputs.append(output.clone() if output.data_ptr() in addresses else output)
+        constant = set(self.metadata["constant_outputs"])
+        outputs = [
+            r.clone() if i in constant or r.data_ptr() in addresses else r for i, r in enumerate(results)
+        ]
         return tuple(o.numpy() for o in outputs) if as_numpy else tuple(outputs)
 
     def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
@@ -124,18 +136,11 @@ class Artifact:
             raise InputError(f"missing input {', '.join(map(repr, missing))}", code="GO-3010")
         return [*inputs, *(named[n] for n in names[len(inputs) :])]
 
-    def _load(self) -> Any:
+    def _load(self) -> Callable[[list[torch.Tensor]], list[torch.Tensor]]:
         """The virtual machine's ``main``; loads the library on the first call."""
         if self._main is None:
             self.target.require_runnable()
-            import tvm
-            from tvm import relax
-
-            try:
-                machine = relax.VirtualMachine(tvm.runtime.load_module(str(self.path)), tvm.cpu())
-            except Exception as error:  # TVM raises whatever its C++ threw
-                raise damaged(self.path, f"TVM cannot load it ({type(error).__name__})") from error
-            self._main = machine["main"]
+            self._main = _open(self.path, self.target)
         return self._main
 
 
@@ -180,7 +185,21 @@ def _aligned(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _to_tvm(tensor: torch.Tensor) -> Any:
-    from tvm import runtime
+def _open(path: Path, target: Target) -> Callable[[list[torch.Tensor]], list[torch.Tensor]]:
+    """Load the library and return its ``main`` on torch tensors in CPU memory."""
+    import tvm
+    from tvm import relax
 
-    return runtime.from_dlpack(tensor)
+    device = tvm.cuda(0) if target.kind == "cuda" else tvm.cpu()
+    try:
+        main = relax.VirtualMachine(tvm.runtime.load_module(str(path)), device)["main"]
+    except Exception as error:  # TVM raises whatever its C++ threw
+        raise damaged(path, f"TVM cannot load it ({type(error).__name__})") from error
+    if target.kind == "cpu":
+        return lambda inputs: [torch.from_dlpack(r) for r in main(*map(tvm.runtime.from_dlpack, inputs))]
+
+    def on_gpu(inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        results = main(*(tvm.runtime.from_dlpack(t).copyto(device) for t in inputs))
+        return [torch.from_dlpack(r.copyto(tvm.cpu())) for r in results]
+
+    return on_gpu

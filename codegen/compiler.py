@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,9 @@ import tvm
 from tvm import relax, tirx
 
 from graphopt.codegen.artifact import Artifact
+from graphopt.codegen.cuda import build_binaries, cuda_source, embed_binary, kernel_names
 from graphopt.codegen.package import FORMAT, Description, write_package
-from graphopt.codegen.pipeline import PIPELINE, last_line, run_pipeline
+from graphopt.codegen.pipeline import FINISH, FUSE, PIPELINE, SCHEDULE, last_line, run_pipeline
 from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE
 from graphopt.codegen.targets import Target, find_target
 from graphopt.errors import GraphoptError, InternalError
@@ -65,9 +67,18 @@ def compile_module(
     Raises:
         as :func:`compile`, but for unknown targets and operators.
     """
-    mod = run_pipeline(mod, target)
-    kernels, text = _kernels(mod)
+    mod = run_pipeline(mod, target, FUSE)
+    shared = _constant_outputs(mod["main"])
+    mod = run_pipeline(mod, target, SCHEDULE + FINISH)
+    kernels, source = _kernels(mod)
     executable = _generate(mod, target)
+    objects, library = _pack(executable)
+    cubins: dict[str, bytes] = {}
+    gpu_source = cuda_source(executable) if target.kind == "cuda" else None
+    if gpu_source is not None:
+        cubins, fatbin = build_binaries(gpu_source, target.gpu_architectures)
+        library = memoryview(embed_binary(bytes(library), gpu_source, fatbin))
+        kernels, source = _gpu_kernels(cubins, kernels), gpu_source
     metadata: dict[str, Any] = {
         "format": FORMAT,
         "graphopt": importlib.metadata.version("graphopt"),
@@ -75,16 +86,42 @@ def compile_module(
         "target": target.to_dict(),
         "signature": signature.to_dict(),
         "hashes": hashes,
-        "source": source,
         "kernels": kernels,
+        "constant_outputs": shared,
         "pipeline": [step.name for step in PIPELINE],
     }
-    description = Description(metadata, text)
-    objects, library = _pack(executable)
+    description = Description(metadata, source, cubins)
     folder = tempfile.TemporaryDirectory(prefix="graphopt-artifact-")
     path = Path(folder.name, f"model.{target.object_format}")
     write_package(objects, library, description, target, path)
     return Artifact(path, description, owned=folder)
+
+
+def _constant_outputs(main: relax.Function) -> list[int]:
+    """Outputs that are weights, or views of weights: callers must get copies of them."""
+    bindings = {b.var: b.value for block in main.body.blocks for b in block.bindings}
+
+    def source(value: relax.Expr) -> relax.Expr:
+        while True:
+            if isinstance(value, relax.Var) and value in bindings:
+                value = bindings[value]
+            elif isinstance(value, relax.Call) and value.op == _RESHAPE:
+                value = value.args[0]
+            else:
+                return value
+
+    result = source(main.body.body)
+    fields = result.fields if isinstance(result, relax.Tuple) else []
+    return [i for i, f in enumerate(fields) if isinstance(source(f), relax.Constant)]
+
+
+def _gpu_kernels(cubins: dict[str, bytes], functions: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The kernels that the binaries hold, each with the rule of the function that it came from."""
+    rules = {f["name"]: f["rule"] for f in functions}
+    names = {name for cubin in cubins.values() for name in kernel_names(cubin)}
+    return [
+        {"name": n, "rule": rules.get(re.sub(r"_kernel(_\d+)?$", "", n), "runtime")} for n in sorted(names)
+    ]
 
 
 def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, str]], str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,33 +91,48 @@ def link_shared(objects: Sequence[Path], output: Path, triple: str) -> None:
 @cache
 def find_nvcc() -> str | None:
     """Path of nvcc: on PATH, else in ``$CUDA_HOME/bin``."""
-    home = os.environ.get("CUDA_HOME")
-    return shutil.which("nvcc") or (shutil.which(str(Path(home) / "bin" / "nvcc")) if home else None)
+    return _find_cuda_tool("nvcc")
 
 
-def compile_cuda(source: Path, output: Path, architectures: Sequence[str]) -> None:
-    """Compile CUDA source: a cubin for one architecture, a fatbin for several.
+def compile_cuda(source: Path, cubin: Path, architecture: str) -> None:
+    """Compile CUDA source for one GPU architecture.
 
-    Floating-point contraction stays on as on the CPU; ``--use_fast_math`` does not: verified programs
-    must not lose accuracy to approximate division, square roots and flushed denormals.
+    No ``--use_fast_math``: verified programs must not lose accuracy to approximate division and
+    square roots and to flushed denormals.
 
     Raises:
         TargetError: GO-6001, nvcc is missing or failed (its message is quoted).
     """
-    nvcc = find_nvcc()
-    if nvcc is None:
+    run_tool([_cuda_tool("nvcc"), "-O3", "--cubin", f"-arch={architecture}", "-o", str(cubin), str(source)])
+
+
+def bundle_cubins(cubins: Mapping[str, Path], fatbin: Path) -> None:
+    """Bundle cubins, by architecture, into a fatbin: the driver picks the one for the GPU it finds.
+
+    Raises:
+        TargetError: GO-6001, fatbinary (part of the CUDA toolkit) is missing or failed.
+    """
+    images = [f"--image3=kind=elf,sm={a.removeprefix('sm_')},file={p}" for a, p in cubins.items()]
+    run_tool([_cuda_tool("fatbinary"), "-64", f"--create={fatbin}", *images])
+
+
+def _find_cuda_tool(name: str) -> str | None:
+    home = os.environ.get("CUDA_HOME")
+    found = shutil.which(name) or (shutil.which(str(Path(home) / "bin" / name)) if home else None)
+    if found is None and name != "nvcc" and (nvcc := find_nvcc()):
+        found = shutil.which(str(Path(nvcc).resolve().parent / name))
+    return found
+
+
+def _cuda_tool(name: str) -> str:
+    found = _find_cuda_tool(name)
+    if found is None:
         raise TargetError(
-            "nvcc is not installed here, so no GPU binary can be made",
+            f"{name} is not installed here, so no GPU binary can be made",
             code="GO-6001",
             hint="install the CUDA toolkit and put nvcc on PATH (or set CUDA_HOME)",
         )
-    numbers = [a.removeprefix("sm_") for a in architectures]
-    if output.suffix == ".cubin":
-        (number,) = numbers
-        flags = ["--cubin", f"-arch=sm_{number}"]
-    else:
-        flags = ["--fatbin", *(f"-gencode=arch=compute_{n},code=sm_{n}" for n in numbers)]
-    run_tool([nvcc, "-O3", "--std=c++17", *flags, "-o", str(output), str(source)])
+    return found
 
 
 def why_not_compiled(target: Target) -> str | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import tvm
 from tvm import tirx
 
-from graphopt.codegen.schedules.cpu import CPU_RULES
-from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE, schedule_function
+from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE, ScheduleRule, schedule_function
 from graphopt.codegen.targets import Target
 
 _OWN_SCHEDULE = "tirx.is_scheduled"
@@ -14,7 +13,7 @@ _OWN_SCHEDULE = "tirx.is_scheduled"
 
 def schedule_module(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
     """See :func:`graphopt.codegen.schedules.apply_schedules`."""
-    rules = CPU_RULES
+    rules = _rules(target)
     scheduled = {}
     for name, func in mod.functions_items():
         if not isinstance(func, tirx.PrimFunc):
@@ -31,3 +30,13 @@ def schedule_module(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
     for name, func in scheduled.items():
         result[name] = func
     return result
+
+
+def _rules(target: Target) -> tuple[ScheduleRule, ...]:
+    if target.kind == "cuda":
+        from graphopt.codegen.schedules.cuda import CUDA_RULES
+
+        return CUDA_RULES
+    from graphopt.codegen.schedules.cpu import CPU_RULES
+
+    return CPU_RULES

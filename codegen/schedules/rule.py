@@ -35,13 +35,14 @@ class ScheduleRule:
     Attributes:
         name: shown in the artifact's list of kernels.
         applies: cheap test on the function; False passes on to the next rule.
-        apply: rewrites the loops of ``main`` in place.  It may raise :class:`NotApplicable`, or
-            TVM's ``ScheduleError`` when a primitive's precondition does not hold.
+        apply: rewrites the loops of ``main`` in place, or returns another schedule of it.  It may
+            raise :class:`NotApplicable`, or TVM's ``ScheduleError`` when a primitive's precondition
+            does not hold.
     """
 
     name: str
     applies: Callable[[tirx.PrimFunc, Target], bool]
-    apply: Callable[[s_tir.Schedule, Target], None]
+    apply: Callable[[s_tir.Schedule, Target], s_tir.Schedule | None]
 
 
 def schedule_function(
@@ -56,7 +57,7 @@ def schedule_function(
             continue
         schedule = s_tir.Schedule(tvm.IRModule({"main": func}))
         try:
-            rule.apply(schedule, target)
+            schedule = rule.apply(schedule, target) or schedule
         except (NotApplicable, s_tir.ScheduleError) as reason:
             logger.debug("rule %s does not fit: %s", rule.name, reason)
             continue

@@ -35,6 +35,10 @@ def schedule_spatial(schedule: s_tir.Schedule, handle: Any, target: Target) -> N
         return
     work = count([a.extent for a in block.axes])
     lanes = Registers.of(target).lanes
+    if not isinstance(block.stmt.body, tirx.BufferStore):
+        # A loop nest of its own (a sort, a scan) for each row: rows run in parallel, as they are.
+        schedule.parallel(schedule.fuse(*loops) if len(loops) > 1 else loops[0])
+        return
     if _is_linear(block):
         loops = [schedule.fuse(*loops)] if len(loops) > 1 else loops
     inner = loops.pop()

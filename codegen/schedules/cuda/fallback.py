@@ -1,0 +1,36 @@
+"""One thread an output element: always right, rarely fast."""
+
+from __future__ import annotations
+
+from tvm import s_tir, tirx
+
+from graphopt.codegen.schedules.blocks import SPATIAL, inline_producers, top_blocks
+from graphopt.codegen.schedules.rule import ScheduleRule
+from graphopt.codegen.targets import Target
+
+_THREADS = 256
+
+
+def _apply(schedule: s_tir.Schedule, target: Target) -> None:
+    inline_producers(schedule)
+    for block in top_blocks(schedule):
+        loops = block.loops
+        independent = [x for x, a in zip(loops, block.axes, strict=True) if a.kind == SPATIAL]
+        others = [x for x, a in zip(loops, block.axes, strict=True) if a.kind != SPATIAL]
+        if independent and others:
+            schedule.reorder(*independent, *others)
+        if not independent:
+            # A reduction to a single element runs in one thread.
+            outermost = loops[0] if loops else block.handle
+            independent = [schedule.add_unit_loop(outermost)]
+        fused = schedule.fuse(*independent) if len(independent) > 1 else independent[0]
+        grid, thread = schedule.split(fused, factors=[None, _THREADS])
+        schedule.bind(grid, "blockIdx.x")
+        schedule.bind(thread, "threadIdx.x")
+
+
+def _applies(func: tirx.PrimFunc, target: Target) -> bool:
+    return bool(top_blocks(s_tir.Schedule(func)))
+
+
+BIND_THREADS = ScheduleRule("bind-threads", _applies, _apply)
