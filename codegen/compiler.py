@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from graphopt.ir.program import Program
     from graphopt.ir.signature import Signature
 
+_RESHAPE = tvm.ir.Op.get("relax.reshape")
+
 
 def compile(
     program: Program, target: str | Target = "cpu", *, source: dict[str, str] | None = None
@@ -70,7 +72,7 @@ def compile_module(
     mod = run_pipeline(mod, target, FUSE)
     shared = _constant_outputs(mod["main"])
     mod = run_pipeline(mod, target, SCHEDULE + FINISH)
-    kernels, source = _kernels(mod)
+    kernels, text = _kernels(mod)
     executable = _generate(mod, target)
     objects, library = _pack(executable)
     cubins: dict[str, bytes] = {}
@@ -78,7 +80,7 @@ def compile_module(
     if gpu_source is not None:
         cubins, fatbin = build_binaries(gpu_source, target.gpu_architectures)
         library = memoryview(embed_binary(bytes(library), gpu_source, fatbin))
-        kernels, source = _gpu_kernels(cubins, kernels), gpu_source
+        kernels, text = _gpu_kernels(cubins, kernels), gpu_source
     metadata: dict[str, Any] = {
         "format": FORMAT,
         "graphopt": importlib.metadata.version("graphopt"),
@@ -86,11 +88,12 @@ def compile_module(
         "target": target.to_dict(),
         "signature": signature.to_dict(),
         "hashes": hashes,
+        "source": source,
         "kernels": kernels,
         "constant_outputs": shared,
         "pipeline": [step.name for step in PIPELINE],
     }
-    description = Description(metadata, source, cubins)
+    description = Description(metadata, text, cubins)
     folder = tempfile.TemporaryDirectory(prefix="graphopt-artifact-")
     path = Path(folder.name, f"model.{target.object_format}")
     write_package(objects, library, description, target, path)
@@ -101,7 +104,7 @@ def _constant_outputs(main: relax.Function) -> list[int]:
     """Outputs that are weights, or views of weights: callers must get copies of them."""
     bindings = {b.var: b.value for block in main.body.blocks for b in block.bindings}
 
-    def source(value: relax.Expr) -> relax.Expr:
+    def origin(value: relax.Expr) -> relax.Expr:
         while True:
             if isinstance(value, relax.Var) and value in bindings:
                 value = bindings[value]
@@ -110,9 +113,9 @@ def _constant_outputs(main: relax.Function) -> list[int]:
             else:
                 return value
 
-    result = source(main.body.body)
+    result = origin(main.body.body)
     fields = result.fields if isinstance(result, relax.Tuple) else []
-    return [i for i, f in enumerate(fields) if isinstance(source(f), relax.Constant)]
+    return [i for i, f in enumerate(fields) if isinstance(origin(f), tvm.ir.GenericConst)]
 
 
 def _gpu_kernels(cubins: dict[str, bytes], functions: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 # LLVM's name -> the flag(s) of /proc/cpuinfo, all of which must be present.
-_X86 = {
+_X86: dict[str, tuple[str, ...]] = {
     "sse2": ("sse2",),
     "sse3": ("pni",),
     "ssse3": ("ssse3",),
@@ -52,7 +52,7 @@ _X86 = {
     "amx-bf16": ("amx_bf16",),
 }
 
-_AARCH64 = {
+_AARCH64: dict[str, tuple[str, ...]] = {
     "neon": ("asimd",),
     "lse": ("atomics",),
     "rdm": ("asimdrdm",),
@@ -66,9 +66,9 @@ _AARCH64 = {
     "sme": ("sme",),
 }
 
-_RISCV64 = {"m": (), "a": (), "f": (), "d": (), "c": (), "v": ()}
+_RISCV64: dict[str, tuple[str, ...]] = {"m": (), "a": (), "f": (), "d": (), "c": (), "v": ()}
 
-FEATURES = {"x86_64": _X86, "aarch64": _AARCH64, "riscv64": _RISCV64}
+FEATURES: dict[str, dict[str, tuple[str, ...]]] = {"x86_64": _X86, "aarch64": _AARCH64, "riscv64": _RISCV64}
 """Architecture -> the features that graphopt tracks on it."""
 
 
@@ -102,10 +102,7 @@ def host_features() -> frozenset[str]:
     """
     arch = architecture(host_triple())
     flags = _kernel_flags(Path("/proc/cpuinfo"))
-    if not flags or arch not in (  # RISC-V's cpuinfo has an ISA string instead of flags.
-        "x86_64",
-        "aarch64",
-    ):
+    if not flags or arch == "riscv64":  # whose cpuinfo has one ISA string instead of flags
         return cpu_features(host_triple(), host_cpu())
     return frozenset(name for name, spelt in FEATURES[arch].items() if flags.issuperset(spelt))
 
@@ -118,7 +115,7 @@ def cpu_features(triple: str, cpu: str, attributes: tuple[str, ...] = ()) -> fro
     config: dict[str, object] = {"kind": "llvm", "mtriple": triple, "mcpu": cpu}
     if attributes:
         config["mattr"] = list(attributes)
-    known = codegen.llvm_get_cpu_features(tvm.target.Target(config))
+    known: set[str] = codegen.llvm_get_cpu_features(tvm.target.Target(config))
     return frozenset(FEATURES.get(architecture(triple), {})) & frozenset(map(str, known))
 
 
