@@ -28,8 +28,8 @@ def has_new_constants(candidate: Program, reference: Program) -> bool:
     if not unknown:
         return False
     shapes = {(t.shape, t.dtype) for t in unknown}
-    digests = {_digest(t) for t in known if (t.shape, t.dtype) in shapes}
-    return any(_digest(t) not in digests for t in unknown)
+    digests = {digest(t) for t in known if (t.shape, t.dtype) in shapes}
+    return any(digest(t) not in digests for t in unknown)
 
 
 def _numbers(program: Program) -> set[float]:
@@ -49,6 +49,7 @@ def _key(tensor: Tensor) -> tuple[object, ...]:
     return (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
 
 
-def _digest(tensor: Tensor) -> bytes:
+def digest(tensor: Tensor) -> tuple[object, ...]:
+    """Equal for tensors of equal dtype, shape and bits."""
     flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.blake2b(flat.numpy().tobytes(), digest_size=16).digest()
+    return tensor.dtype, tensor.shape, hashlib.blake2b(flat.numpy().tobytes(), digest_size=16).digest()

@@ -19,6 +19,11 @@ def _floats(reference: Sequence[Tensor], candidate: Sequence[Tensor]) -> list[tu
     ]
 
 
+def _worst(values: Sequence[float]) -> float:
+    """The largest value, or NaN if one is NaN: a metric must never lose one."""
+    return float(torch.tensor(values, dtype=torch.float64).max()) if values else 0.0
+
+
 def max_abs(reference: Sequence[Tensor], candidate: Sequence[Tensor]) -> float:
     """Largest absolute difference of any output element."""
     return max(
@@ -28,21 +33,18 @@ def max_abs(reference: Sequence[Tensor], candidate: Sequence[Tensor]) -> float:
 
 def relative_l2(reference: Sequence[Tensor], candidate: Sequence[Tensor]) -> float:
     """``||reference - candidate|| / ||reference||`` of the worst output, in the Euclidean norm."""
-    worst = 0.0
+    ratios = []
     for r, c in _floats(reference, candidate):
         norm, error = float(r.norm()), float((r - c).norm())
-        worst = max(worst, error / norm if norm else (0.0 if error == 0 else float("inf")))
-    return worst
+        ratios.append(error / norm if norm else (0.0 if error == 0 else float("inf")))
+    return _worst(ratios)
 
 
 def cosine_distance(reference: Sequence[Tensor], candidate: Sequence[Tensor]) -> float:
     """``1 - cos`` of the angle between reference and candidate, of the worst output."""
-    worst = 0.0
-    for r, c in _floats(reference, candidate):
-        worst = max(
-            worst, 1.0 - float(torch.nn.functional.cosine_similarity(r.flatten(), c.flatten(), dim=0))
-        )
-    return worst
+    similarity = torch.nn.functional.cosine_similarity
+    pairs = _floats(reference, candidate)
+    return _worst([1.0 - float(similarity(r.flatten(), c.flatten(), dim=0)) for r, c in pairs])
 
 
 def top1_disagreement(reference: Sequence[Tensor], candidate: Sequence[Tensor]) -> float:

@@ -66,7 +66,7 @@ def runner_of(candidate: Any) -> Runner:
     Raises (when it is called):
         VerificationError: the candidate fails, or returns something that is not tensors.
     """
-    call: Callable[..., Any] = candidate.graph_module if isinstance(candidate, Program) else candidate
+    call: Callable[..., Any] = candidate
     name = describe(candidate)
     if not callable(call):
         raise InputError(f"{name} cannot be called; a candidate is a Program, an Artifact or a function")

@@ -22,10 +22,12 @@ from graphopt.passmanager.contract import (
     Lossy,
     Precondition,
 )
+from graphopt.verification.bounds import bounds_of
+from graphopt.verification.cache import NoiseOf
 from graphopt.verification.constants import has_new_constants
 from graphopt.verification.inputs import KINDS, Batch, Draw, draw_inputs, load_inputs, size_assignments
 from graphopt.verification.metrics import metric_named
-from graphopt.verification.noise import Noise, OutputNoise, measure_noise
+from graphopt.verification.noise import Noise, OutputNoise
 from graphopt.verification.reference import Float64Interpreter, run_eagerly
 from graphopt.verification.report import DrawCheck, MetricCheck, OutputCheck, VerificationReport
 from graphopt.verification.rule import compare, compare_bits, compare_in_float64
@@ -95,7 +97,7 @@ def verify(
         session.check_metrics(draw_iterator, contract)
     else:
         for draw in draw_iterator:
-            session.check(draw, drawn=given is None)
+            session.check_if_possible(draw, free=given is None and shapes is None)
             if session.report.failures:
                 break
     return session.finish()
@@ -117,6 +119,7 @@ class _Verification:
         self.report = VerificationReport(str(contract), describe(candidate))
         self.folded = isinstance(candidate, Program) and has_new_constants(candidate, program)
         self.compared: set[str] = set()
+        self.noise_of = NoiseOf(program)
 
     # -- inputs ------------------------------------------------------------------------------
 
@@ -158,8 +161,22 @@ class _Verification:
 
     # -- checks ------------------------------------------------------------------------------
 
-    def check(self, draw: Draw, *, drawn: bool) -> None:
+    def check_if_possible(self, draw: Draw, *, free: bool) -> None:
+        """Checks one set of inputs; sizes of our own choice (``free``) may be ones that do not work.
+
+        A graph may need more of its sizes than its signature says (at least a kernel's width).
+        """
+        try:
+            self.check(draw)
+        except InputError as error:
+            if not free or not draw.sizes or not self.report.draws:
+                raise
+            sizes = ", ".join(f"{n}={s}" for n, s in draw.sizes.items())
+            self.report.notes.append(f"the reference does not run with {sizes}: {error.message}")
+
+    def check(self, draw: Draw) -> None:
         """Checks one set of inputs and, if they were drawn, confirms a failure on fresh ones."""
+        drawn = draw.seed is not None
         check, noise = self._measure(draw)
         while drawn and noise is not None and check.redrawn < _REDRAWS and _too_unstable(noise):
             redrawn = check.redrawn + 1
@@ -177,22 +194,21 @@ class _Verification:
         self, draw: Draw, *, runs: int | None = None, seed: int | None = None
     ) -> tuple[DrawCheck, Noise | None]:
         check = DrawCheck(draw.source, draw.seed, draw.sizes, draw.shapes)
-        got = self.run(draw.tensors)
         if isinstance(self.contract, BitExact):
-            expected = self._bit_exact_reference(draw)
+            expected, got = self._bit_exact_reference(draw), self.run(draw.tensors)
             self._same_number(len(got), len(expected))
             for name, y, want in zip(self.names, got, expected, strict=True):
                 check.outputs.append(OutputCheck(name, compare_bits(y, want)))
             return check, None
-        noise = measure_noise(
-            self.program.graph_module,
+        noise = self.noise_of(
             draw.tensors,
             runs=runs if runs is not None else self.runs,
             seed=self.seed if seed is None else seed,
         )
+        got = self.run(draw.tensors)
         self._same_number(len(got), len(noise.outputs))
         check.runs, check.emulated = noise.runs, noise.emulated
-        extra = self._bounds(draw)
+        extra = bounds_of(self.contract, self.program, draw.tensors)
         in_float64 = self._candidate_in_float64(draw)
         baseline = self._baseline(draw)
         for i, (name, y) in enumerate(zip(self.names, got, strict=True)):
@@ -263,33 +279,6 @@ class _Verification:
         else:
             other = self.draw("normal", draw.seed + 32_452_843, draw.sizes).tensors
         return run_eagerly(self.program.graph_module, other)[0]
-
-    def _bounds(self, draw: Draw) -> list[Tensor | float]:
-        """The error that the contract allows on each output, on top of rounding."""
-        total: list[Tensor | float] = [0.0] * len(self.names)
-        if not isinstance(self.contract, Bounded):
-            return total
-        if not self.contract.bounds:
-            raise VerificationError(
-                "the contract is Bounded but carries no bound",
-                hint="verify with the contract that the run returned",
-            )
-        for bound in self.contract.bounds:
-            if isinstance(bound, int | float):
-                values: Sequence[Any] = [bound] * len(self.names)
-            elif isinstance(bound, Mapping):
-                unknown = [n for n in self.names if n not in bound]
-                if unknown:
-                    raise VerificationError(f"the bound says nothing of output {unknown[0]!r}")
-                values = [bound[n] for n in self.names]
-            else:
-                values = bound(self.program, draw.tensors)
-            self._same_number(len(values), len(total))
-            total = [
-                t + (v.double() if isinstance(v, Tensor) else float(v))
-                for t, v in zip(total, values, strict=True)
-            ]
-        return total
 
     def check_metrics(self, draws: Iterator[Draw], contract: Lossy) -> None:
         """Means of the metrics over the batches."""
