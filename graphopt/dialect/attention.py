@@ -7,7 +7,15 @@ from typing import Any
 
 import torch
 
-from graphopt.dialect.onnx_nodes import OnnxValue, integers, is_half, opmath_type, scalar, to_opmath
+from graphopt.dialect.onnx_nodes import (
+    OnnxValue,
+    integers,
+    is_half,
+    opmath_type,
+    positions,
+    scalar,
+    to_opmath,
+)
 from graphopt.dialect.op import Autograd, DialectOp, OnnxForm, RelaxForm, Sample
 from graphopt.dialect.operands import check_broadcasts, check_floating, draw, opmath, reject, sum_to
 from graphopt.dialect.registry import register
@@ -186,10 +194,8 @@ def _onnx(
         scores = op.Mul(scalar(softcap, dtype), op.Tanh(op.Div(scores, scalar(softcap, dtype))))
     minus_infinity = scalar(-float("inf"), dtype)
     if is_causal:
-        zero, one = (op.Constant(value_int=n) for n in (0, 1))
-        rows = op.Range(zero, op.Squeeze(op.Shape(query, start=2, end=3)), one)
-        columns = op.Range(zero, op.Squeeze(op.Shape(key, start=2, end=3)), one)
-        seen = op.GreaterOrEqual(op.Unsqueeze(rows, integers(1)), columns)
+        rows = op.Unsqueeze(positions(query, axis=2), integers(1))
+        seen = op.GreaterOrEqual(rows, positions(key, axis=2))
         scores = op.Where(seen, scores, minus_infinity)
     if mask is None:
         p = op.Softmax(scores, axis=-1)

@@ -35,10 +35,19 @@ def to_opmath(operand: OnnxValue) -> OnnxValue:
 def scalar(number: float, dtype: Any) -> OnnxValue:
     """A 0-d constant of an ONNX type, rounded once from the Python float."""
     import numpy as np
-    import onnx_ir
+    from onnx import numpy_helper
     from onnxscript import opset18 as op
 
-    return op.Constant(value=onnx_ir.tensor(np.array(number, dtype=dtype.numpy())))
+    return op.Constant(value=numpy_helper.from_array(np.array(number, dtype=dtype.numpy())))
+
+
+def positions(operand: OnnxValue, axis: int) -> OnnxValue:
+    """``0, 1, …`` along an axis of an operand, int64."""
+    from onnxscript import opset18 as op
+
+    start, step = (op.Constant(value_int=n) for n in (0, 1))
+    size: OnnxValue = op.Squeeze(op.Shape(operand, start=axis, end=axis + 1))
+    return op.Range(start, size, step)
 
 
 def integers(*numbers: int) -> OnnxValue:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import shlex
 import sys
@@ -109,7 +108,7 @@ def blocks(document: str) -> list[Block]:
 
 
 def _no_run(above: str, line: int) -> str | None:
-    mark = re.fullmatch(r"<!--\s*no-run:?\s*(\w*)(,.*)?-->", above)
+    mark = re.fullmatch(r"<!--\s*no-run:?\s*(\w*)(,.*?)?\s*-->", above)
     if not mark:
         return None
     if mark[1] not in REASONS:
@@ -167,7 +166,7 @@ def _run_command(name: str, command: Command) -> None:
     where = f"{name}:{command.line}"
     if command.words[0] != "graphopt":
         raise DocumentError(
-            f"{where}: only graphopt commands run here, not {command.words[0]!r}; mark it no-run"
+            f"{where}: only graphopt commands run here, not {command.words[0]!r}; mark the block no-run"
         )
     output = io.StringIO()
     with _arguments(command.words), contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
@@ -206,5 +205,4 @@ if __name__ == "__main__":
     try:
         run(path.name, text)
     except DocumentError as failure:
-        cause = f"\n  in {os.getcwd()}"
-        sys.exit(f"{failure}{cause}")
+        sys.exit(str(failure))

@@ -115,7 +115,21 @@ def _document(tmp_path: Path, text: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_blocks_are_found_with_language_line_and_mark() -> None:
-    text = "a\n```python\nx = 1\n```\n\n<!-- no-run: slow, an hour -->\n\n  ```console\n  $ graphopt x\n  ```\n~~~\nout\n~~~\n"
+    text = """\
+intro
+```python
+x = 1
+```
+
+<!-- no-run: slow, an hour -->
+
+  ```console
+  $ graphopt x
+  ```
+~~~
+out
+~~~
+"""
     assert blocks(text) == [
         Block("python", "x = 1\n", 3),
         Block("console", "$ graphopt x\n", 9, "slow"),
@@ -151,9 +165,8 @@ def test_commands_with_continuations_comments_and_output() -> None:
 
 
 def test_python_blocks_share_a_namespace_in_order(tmp_path: Path) -> None:
-    done = _document(
-        tmp_path, "```python\nx = 1\n```\ntext\n```python\nassert x == 1\nopen('made', 'w').close()\n```\n"
-    )
+    first, second = "x = 1", "assert x == 1\nopen('made', 'w').close()"
+    done = _document(tmp_path, f"```python\n{first}\n```\ntext\n```python\n{second}\n```\n")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "made").exists()
 
@@ -172,9 +185,7 @@ def test_a_failing_block_fails_the_document(tmp_path: Path, code: str, message: 
 
 
 def test_other_commands_must_be_marked(tmp_path: Path) -> None:
-    done = _document(tmp_path, "```console\n$ pip install graphopt\n```\n")
-    assert done.returncode == 1 and "mark it no-run" in done.stderr
-    assert (
-        _document(tmp_path, "<!-- no-run: installs -->\n```console\n$ pip install graphopt\n```\n").returncode
-        == 0
-    )
+    block = "```console\n$ pip install graphopt\n```\n"
+    done = _document(tmp_path, block)
+    assert done.returncode == 1 and "mark the block no-run" in done.stderr
+    assert _document(tmp_path, f"<!-- no-run: installs -->\n{block}").returncode == 0
