@@ -5,21 +5,7 @@ two-layer variant of the same architecture for tests.  Importing this package im
 nor transformers; building a model says which package is missing, if one is.
 """
 
-from benchmarks.zoo import (  # noqa: F401  (importing a family registers its models)
-    bert,
-    convnets,
-    deepseek,
-    detr,
-    gpt2,
-    llama,
-    minilm,
-    ppocr,
-    qwen,
-    t5,
-    vision_transformers,
-    whisper,
-)
-from benchmarks.zoo.model import Model
-from benchmarks.zoo.registry import Entry, MissingRequirement, entry, get, names
+from benchmarks.zoo.registry import MissingRequirement, entry, get, names
+from benchmarks.zoo.table import Entry
 
-__all__ = ["Entry", "MissingRequirement", "Model", "entry", "get", "names"]
+__all__ = ["Entry", "MissingRequirement", "entry", "get", "names"]

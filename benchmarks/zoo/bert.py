@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks.zoo.model import Model
-from benchmarks.zoo.registry import Size, register
+from benchmarks.zoo.registry import Size
 from benchmarks.zoo.weights import randomise, token_ids
 from benchmarks.zoo.wrap import Field
 
@@ -47,11 +47,9 @@ def _bert(size: Size, attention: str) -> Model:
     )
 
 
-@register("bert-base", "BERT-base", kind="text")
 def bert_base(size: Size) -> Model:
     return _bert(size, "sdpa")
 
 
-@register("bert-base-eager", "BERT-base, eager attention", kind="text")
 def bert_base_eager(size: Size) -> Model:
     return _bert(size, "eager")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from benchmarks.zoo.model import Model
-from benchmarks.zoo.registry import Size, register
+from benchmarks.zoo.registry import Size
 from benchmarks.zoo.weights import image, randomise
 from benchmarks.zoo.wrap import Field
 
@@ -27,7 +27,6 @@ def classifier(model: nn.Module, side: int, *, resizable: bool = True, smallest:
     )
 
 
-@register("resnet50", "ResNet-50", kind="vision")
 def resnet50(size: Size) -> Model:
     from transformers import ResNetConfig, ResNetForImageClassification
 
@@ -37,7 +36,6 @@ def resnet50(size: Size) -> Model:
     return classifier(randomise(ResNetForImageClassification(config)), 64)
 
 
-@register("mobilenet-v2", "MobileNetV2", kind="vision")
 def mobilenet_v2(size: Size) -> Model:
     from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
 
@@ -51,7 +49,6 @@ def mobilenet_v2(size: Size) -> Model:
     return classifier(randomise(MobileNetV2ForImageClassification(config)), 64)
 
 
-@register("convnext-t", "ConvNeXt-T", kind="vision")
 def convnext_t(size: Size) -> Model:
     from transformers import ConvNextConfig, ConvNextForImageClassification
 
@@ -61,7 +58,6 @@ def convnext_t(size: Size) -> Model:
     return classifier(randomise(ConvNextForImageClassification(config)), 64)
 
 
-@register("poolformer-s12", "PoolFormer-S12", kind="vision")
 def poolformer_s12(size: Size) -> Model:
     from transformers import PoolFormerConfig, PoolFormerForImageClassification
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.zoo.causal_lm import decode, prefill
 from benchmarks.zoo.model import Model
-from benchmarks.zoo.registry import Size, register
+from benchmarks.zoo.registry import Size
 from benchmarks.zoo.weights import randomise
 
 _LONGEST = 2048
@@ -65,7 +65,6 @@ def _model(size: Size) -> Any:
     return model
 
 
-@register("deepseek-v2-prefill", "DeepSeek-V2 (narrow), prefill", kind="text")
 def deepseek_v2_prefill(size: Size) -> Model:
     model = _model(size)
     return prefill(
@@ -77,7 +76,6 @@ def deepseek_v2_prefill(size: Size) -> Model:
     )
 
 
-@register("deepseek-v2-decode", "DeepSeek-V2 (narrow), decode step", kind="text")
 def deepseek_v2_decode(size: Size) -> Model:
     model = _model(size)
     config = model.config

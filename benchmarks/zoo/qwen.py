@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.zoo.causal_lm import decode, prefill
 from benchmarks.zoo.model import Model
-from benchmarks.zoo.registry import Size, register
+from benchmarks.zoo.registry import Size
 from benchmarks.zoo.weights import randomise
 
 _LONGEST = 2048
@@ -98,28 +98,23 @@ def _decode(model: Any, size: Size, head_dim: int) -> Model:
     )
 
 
-@register("qwen2-prefill", "Qwen2, prefill", kind="text")
 def qwen2_prefill(size: Size) -> Model:
     return _prefill(_qwen2(size), size)
 
 
-@register("qwen2-prefill-eager", "Qwen2, prefill, eager attention", kind="text")
 def qwen2_prefill_eager(size: Size) -> Model:
     return _prefill(_qwen2(size, "eager"), size)
 
 
-@register("qwen2-decode", "Qwen2, decode step", kind="text")
 def qwen2_decode(size: Size) -> Model:
     model = _qwen2(size)
     return _decode(model, size, model.config.hidden_size // model.config.num_attention_heads)
 
 
-@register("qwen3-prefill", "Qwen3, prefill", kind="text")
 def qwen3_prefill(size: Size) -> Model:
     return _prefill(_qwen3(size), size)
 
 
-@register("qwen3-decode", "Qwen3, decode step", kind="text")
 def qwen3_decode(size: Size) -> Model:
     model = _qwen3(size)
     return _decode(model, size, model.config.head_dim)

@@ -1,87 +1,35 @@
-"""The table of models: a name, what it needs, and the function that builds it."""
+"""Finding models by name and building them."""
 
 from __future__ import annotations
 
 import difflib
-import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal
+
+from benchmarks.zoo.table import ENTRIES, Entry, Kind, Source
 
 if TYPE_CHECKING:
     from benchmarks.zoo.model import Model
 
 Size = Literal["small", "full"]
-Builder = Callable[[Size], "Model"]
 
 
 class MissingRequirement(ImportError):
     """A model needs a package that is not installed; the message names the package and the model."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What is known of a model before it is built.
-
-    ``weights`` says where the parameters of the *full* size come from.  Small variants have random
-    weights with a fixed seed, except those of ``ppocr-*``, which are the same files on a smaller input.
-    """
-
-    name: str
-    title: str
-    kind: Literal["vision", "text", "speech"]
-    source: Literal["torch", "onnx"]
-    weights: str
-    requires: tuple[str, ...]
-    build: Builder
-
-    def missing(self) -> tuple[str, ...]:
-        """The required packages that are not installed."""
-        return tuple(name for name in self.requires if importlib.util.find_spec(name) is None)
-
-
-_ENTRIES: dict[str, Entry] = {}
-
-
-def register(
-    name: str,
-    title: str,
-    *,
-    kind: Literal["vision", "text", "speech"],
-    source: Literal["torch", "onnx"] = "torch",
-    weights: str = "random, fixed seed",
-    requires: tuple[str, ...] = ("transformers",),
-) -> Callable[[Builder], Builder]:
-    """Decorator: add a builder ``(size) -> Model`` to the zoo under ``name``."""
-
-    def decorate(build: Builder) -> Builder:
-        if name in _ENTRIES:
-            raise ValueError(f"two models are called {name!r}")
-        _ENTRIES[name] = Entry(name, title, kind, source, weights, requires, build)
-        return build
-
-    return decorate
-
-
-def names(
-    *,
-    kind: Literal["vision", "text", "speech"] | None = None,
-    source: Literal["torch", "onnx"] | None = None,
-) -> tuple[str, ...]:
+def names(*, kind: Kind | None = None, source: Source | None = None) -> tuple[str, ...]:
     """Names of the models, in the order of the tables; optionally of one kind or source only."""
-    return tuple(
-        e.name
-        for e in _ENTRIES.values()
-        if (kind is None or e.kind == kind) and (source is None or e.source == source)
-    )
+    return tuple(e.name for e in ENTRIES if (kind is None or e.kind == kind) and source in (None, e.source))
 
 
 def entry(name: str) -> Entry:
     """The entry called ``name``.  Raises ``KeyError``, with a suggestion, where there is none."""
-    if name in _ENTRIES:
-        return _ENTRIES[name]
-    close = difflib.get_close_matches(name, _ENTRIES, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(_ENTRIES)}"
+    for found in ENTRIES:
+        if found.name == name:
+            return found
+    close = difflib.get_close_matches(name, names(), n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(names())}"
     raise KeyError(f"no model is called {name!r}{hint}")
 
 
@@ -93,11 +41,18 @@ def get(name: str, size: Size = "full") -> Model:
     """
     if size not in ("small", "full"):
         raise ValueError(f"size is 'small' or 'full', not {size!r}")
-    found = entry(name)
-    missing = found.missing()
+    return build(entry(name), size)
+
+
+def build(entry: Entry, size: Size) -> Model:
+    """:func:`get` for an entry at hand."""
+    missing = entry.missing()
     if missing:
-        raise MissingRequirement(
-            f"model {name!r} needs {', '.join(missing)}: pip install {' '.join(missing).replace('_', '-')}"
-        )
-    model = found.build(size)
-    return model.named(name, size)
+        packages = " ".join(_DISTRIBUTIONS.get(m, m).replace("_", "-") for m in missing)
+        raise MissingRequirement(f"model {entry.name!r} needs {', '.join(missing)}: pip install {packages}")
+    module, function = entry.builder.split(":")
+    model: Model = getattr(import_module(f"benchmarks.zoo.{module}"), function)(size)
+    return model.named(entry.name, size)
+
+
+_DISTRIBUTIONS = {"PIL": "pillow"}

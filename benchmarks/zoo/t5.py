@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.zoo.bert import padding_mask
 from benchmarks.zoo.model import Model
-from benchmarks.zoo.registry import Size, register
+from benchmarks.zoo.registry import Size
 from benchmarks.zoo.seq2seq import decode_step
 from benchmarks.zoo.weights import randomise, token_ids
 from benchmarks.zoo.wrap import Field
@@ -28,7 +28,6 @@ def _config(size: Size) -> Any:
     )
 
 
-@register("t5-small-encoder", "T5-small, encoder", kind="text")
 def t5_small_encoder(size: Size) -> Model:
     from transformers import T5EncoderModel
 
@@ -46,7 +45,6 @@ def t5_small_encoder(size: Size) -> Model:
     )
 
 
-@register("t5-small-decode", "T5-small, decode step", kind="text")
 def t5_small_decode(size: Size) -> Model:
     from transformers import T5ForConditionalGeneration
 

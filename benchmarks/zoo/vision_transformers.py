@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.zoo.convnets import classifier
 from benchmarks.zoo.model import Model
-from benchmarks.zoo.registry import Size, register
+from benchmarks.zoo.registry import Size
 from benchmarks.zoo.weights import randomise
 
 
@@ -33,17 +33,14 @@ def _vit(size: Size, attention: str) -> Model:
     return classifier(randomise(ViTForImageClassification(config)), 64, resizable=False)
 
 
-@register("vit-s", "ViT-S/16", kind="vision")
 def vit_s(size: Size) -> Model:
     return _vit(size, "sdpa")
 
 
-@register("vit-s-eager", "ViT-S/16, eager attention", kind="vision")
 def vit_s_eager(size: Size) -> Model:
     return _vit(size, "eager")
 
 
-@register("swin-t", "Swin-T", kind="vision")
 def swin_t(size: Size) -> Model:
     from transformers import SwinConfig, SwinForImageClassification
 
@@ -57,7 +54,6 @@ def swin_t(size: Size) -> Model:
     return classifier(randomise(SwinForImageClassification(config)), 64, resizable=False)
 
 
-@register("pvt-v2-b0", "PVT v2-B0", kind="vision")
 def pvt_v2_b0(size: Size) -> Model:
     from transformers import PvtV2Config, PvtV2ForImageClassification
 
@@ -78,7 +74,6 @@ def pvt_v2_b0(size: Size) -> Model:
     return classifier(randomise(PvtV2ForImageClassification(config)), 64)
 
 
-@register("cvt-13", "CvT-13", kind="vision")
 def cvt_13(size: Size) -> Model:
     from transformers import CvtConfig, CvtForImageClassification
 

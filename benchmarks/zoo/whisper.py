@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from benchmarks.zoo.model import Model
-from benchmarks.zoo.registry import Size, register
+from benchmarks.zoo.registry import Size
 from benchmarks.zoo.seq2seq import decode_step
 from benchmarks.zoo.weights import randomise
 from benchmarks.zoo.wrap import Field
@@ -40,7 +40,6 @@ def _model(size: Size) -> Any:
     return randomise(WhisperForConditionalGeneration(config))
 
 
-@register("whisper-tiny-encoder", "Whisper-tiny, encoder", kind="speech")
 def whisper_tiny_encoder(size: Size) -> Model:
     model = _model(size)
     config = model.config
@@ -56,7 +55,6 @@ def whisper_tiny_encoder(size: Size) -> Model:
     )
 
 
-@register("whisper-tiny-decode", "Whisper-tiny, decode step", kind="speech")
 def whisper_tiny_decode(size: Size) -> Model:
     model = _model(size)
     config = model.config
