@@ -15,6 +15,7 @@ from torch._export.verifier import TrainingIRVerifier
 from torch._guards import detect_fake_mode
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.export import ExportedProgram
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import (
     DimDynamic,
     ShapeEnv,
@@ -40,7 +41,9 @@ __all__ = [
     "enable_python_dispatcher",
     "enable_python_dispatcher",
     "int_oo",
+    "is_composite",
     "is_constraint_violation",
+    "make_fx",
     "pt2_deserialize",
     "pt2_dtypes",
     "resolve_overload_name",
@@ -57,6 +60,11 @@ def resolve_overload_name(qualified: str, *args: object, **kwargs: object) -> st
         RuntimeError: no overload accepts the arguments.
     """
     return torch._C._jit_resolve_packet(qualified, *args, **kwargs)
+
+
+def is_composite(target: torch._ops.OpOverload) -> bool:
+    """Whether torch implements the operator by calling others, so that tracing it takes it apart."""
+    return bool(target.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd))
 
 
 def is_constraint_violation(error: Exception) -> bool:

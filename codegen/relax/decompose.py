@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx
-from torch.fx.experimental.proxy_tensor import make_fx
+
+from graphopt._torch import is_composite, make_fx
+from graphopt.dialect.registry import get as dialect_op
+from graphopt.dialect.registry import is_dialect
+
+
+@functools.cache
+def _rules() -> dict[Any, Callable[..., Any]]:
+    return dict(torch.export.default_decompositions())
 
 
 @dataclass(frozen=True)
@@ -31,16 +40,12 @@ def decompose_node(node: fx.Node, table: Mapping[Any, Any]) -> Expansion | None:
         None when torch has no decomposition of the operator.
     """
     target = node.target
-    if not isinstance(target, torch._ops.OpOverload) or target.namespace not in ("aten", "prims"):
+    if not isinstance(target, torch._ops.OpOverload):
         return None
-    decompositions = {
-        op: rule
-        for op, rule in torch.export.default_decompositions().items()
-        if op not in table
-    }  # fmt: skip
-    if target not in decompositions and not target.has_kernel_for_dispatch_key(
-        torch._C.DispatchKey.CompositeImplicitAutograd
-    ):
+    decompositions = {op: rule for op, rule in _rules().items() if op not in table}
+    if is_dialect(target):
+        decompositions[target] = dialect_op(target).decompose
+    elif target not in decompositions and not is_composite(target):
         return None
     operands = list(dict.fromkeys(node.all_input_nodes))
 

@@ -174,7 +174,7 @@ class _block:
             grid = T.grid(*self.extents)
             self.frames.append(grid)
             found = grid.__enter__()
-            loops = list(found) if isinstance(found, (list, tuple)) else [found]
+            loops = [found] if isinstance(found, tirx.Var) else list(found)
         frame = T.sblock(self.name)
         self.frames.append(frame)
         frame.__enter__()
