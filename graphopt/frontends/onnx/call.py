@@ -1,0 +1,123 @@
+"""What a converter sees of the ONNX node that it evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+import torch
+
+from graphopt.errors import InputError
+from graphopt.frontends.onnx.dtypes import torch_dtype
+
+if TYPE_CHECKING:
+    from graphopt.frontends.onnx.interpreter import Evaluator
+    from graphopt.frontends.onnx.values import Value
+
+
+class Call:
+    """One evaluation of one node: its attributes, outputs and subgraphs.
+
+    Attributes:
+        op_type, domain: of the operator.
+        opset: version of the operator's domain in the model (or in the enclosing function).
+        name: the node's name, or its first output's where it has none; prefixed by the names of the
+            function calls around it.
+    """
+
+    def __init__(
+        self,
+        node: ir.Node,
+        name: str,
+        opset: int,
+        bound: Mapping[str, ir.Attr],
+        evaluator: Evaluator,
+    ) -> None:
+        self.node = node
+        self.name = name
+        self.op_type = node.op_type
+        self.domain = node.domain
+        self.opset = opset
+        self._bound = bound
+        self._evaluator = evaluator
+
+    # -- attributes --------------------------------------------------------------------------
+
+    def attribute(self, name: str) -> ir.Attr | None:
+        """The attribute, resolved through the enclosing function's call where it is a reference."""
+        attr = self.node.attributes.get(name)
+        if attr is not None and attr.is_ref():
+            return self._bound.get(str(attr.ref_attr_name))
+        return attr
+
+    def has(self, name: str) -> bool:
+        return self.attribute(name) is not None
+
+    def int(self, name: str, default: int | None = None) -> Any:
+        return self._get(name, default)
+
+    def float(self, name: str, default: float | None = None) -> Any:
+        return self._get(name, default)
+
+    def str(self, name: str, default: str | None = None) -> Any:
+        return self._get(name, default)
+
+    def ints(self, name: str, default: Sequence[int] | None = None) -> Any:
+        value = self._get(name, default)
+        return None if value is None else list(value)
+
+    def floats(self, name: str, default: Sequence[float] | None = None) -> Any:
+        value = self._get(name, default)
+        return None if value is None else list(value)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        return bool(self._get(name, int(default)))
+
+    def tensor(self, name: str) -> ir.TensorProtocol | None:
+        attr = self.attribute(name)
+        return None if attr is None else attr.as_tensor()
+
+    def graph(self, name: str) -> ir.Graph:
+        attr = self.attribute(name)
+        if attr is None:
+            raise self.error(f"has no attribute {name!r}")
+        return attr.as_graph()
+
+    def dtype(self, name: str, default: torch.dtype | None = None) -> torch.dtype | None:
+        """An attribute that holds an ONNX element type (``to`` of Cast)."""
+        value = self._get(name, None)
+        if value is None or value == 0:
+            return default
+        return torch_dtype(value, f"attribute {name!r} of {self.name!r}")
+
+    def _get(self, name: str, default: Any) -> Any:
+        attr = self.attribute(name)
+        return default if attr is None else attr.value
+
+    # -- outputs and subgraphs ---------------------------------------------------------------
+
+    @property
+    def output_count(self) -> int:
+        return len(self.node.outputs)
+
+    def wants(self, index: int) -> bool:
+        """Whether the node names its output ``index``."""
+        return index < len(self.node.outputs) and bool(self.node.outputs[index].name)
+
+    def run(self, graph: ir.Graph, inputs: Sequence[Value] = ()) -> list[Value]:
+        """Evaluates a subgraph; it sees the values around this node."""
+        return self._evaluator.run_subgraph(self, graph, inputs)
+
+    # -- errors ------------------------------------------------------------------------------
+
+    def error(self, what: str, hint: str | None = None) -> InputError:
+        """An error about this node: ``raise call.error("has no kernel shape")``."""
+        domain = f"{self.domain}." if self.domain else ""
+        return InputError(
+            f"{domain}{self.op_type} (opset {self.opset}) {what}",
+            code="GO-3006",
+            node=self.name,
+            layer=self.name,
+            hint=hint,
+        )

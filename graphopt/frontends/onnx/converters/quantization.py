@@ -1,0 +1,176 @@
+"""Quantisation: linear Q/DQ and integer products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from graphopt.frontends.onnx.call import Call
+from graphopt.frontends.onnx.converters.cast import cast_to
+from graphopt.frontends.onnx.converters.conv import convolve
+from graphopt.frontends.onnx.registry import op
+
+
+def _along_axis(call: Call, x: torch.Tensor, parameter: torch.Tensor | None) -> torch.Tensor | None:
+    """A scale or zero point, shaped to broadcast against X: whole, per axis or per block."""
+    if parameter is None or parameter.ndim == 0:
+        return parameter
+    axis = call.int("axis", 1)
+    if parameter.ndim == 1 and parameter.numel() == 1:
+        return parameter.reshape(())
+    axis = axis % x.ndim
+    block = call.int("block_size", 0)
+    if block:
+        spread = parameter.repeat_interleave(block, dim=axis)
+        return spread.narrow(axis, 0, x.shape[axis])
+    shape = [1] * x.ndim
+    shape[axis] = parameter.shape[0]
+    return parameter.reshape(shape)
+
+
+def quantize(
+    x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, dtype: torch.dtype, saturate: bool = True
+) -> torch.Tensor:
+    """``saturate(round(x / scale) + zero)``, halves to even."""
+    scaled = x / scale
+    if dtype.is_floating_point:
+        return cast_to(scaled, dtype, saturate)
+    rounded = torch.round(scaled)
+    if zero is not None:
+        rounded = rounded + zero.to(rounded.dtype)
+    info = torch.iinfo(dtype)
+    return torch.clamp(rounded, info.min, info.max).to(dtype)
+
+
+@op("QuantizeLinear", since=10)
+def quantize_linear(
+    call: Call, x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None = None
+) -> torch.Tensor:
+    dtype = zero.dtype if zero is not None else call.dtype("output_dtype", torch.uint8)
+    assert dtype is not None
+    source = x.float() if not x.dtype.is_floating_point else x
+    scale_ = _along_axis(call, x, scale)
+    assert scale_ is not None
+    return quantize(
+        source, scale_.to(source.dtype), _along_axis(call, x, zero), dtype, call.flag("saturate", True)
+    )
+
+
+@op("DequantizeLinear", since=10)
+def dequantize_linear(
+    call: Call, x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None = None
+) -> torch.Tensor:
+    factor = _along_axis(call, x, scale)
+    assert factor is not None
+    offset = _along_axis(call, x, zero)
+    dtype = call.dtype("output_dtype", scale.dtype)
+    if x.dtype == torch.int32 and offset is None:
+        return (x.to(factor.dtype) * factor).to(dtype)
+    # Integers are subtracted as integers: float would round large int32.
+    wide = x.to(factor.dtype) if x.dtype.is_floating_point else x.to(torch.int32)
+    if offset is not None:
+        wide = wide - offset.to(wide.dtype)
+    return (wide.to(factor.dtype) * factor).to(dtype)
+
+
+@op("DynamicQuantizeLinear", since=11)
+def dynamic_quantize_linear(call: Call, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """uint8 with a scale and zero point from the data, whose range is made to hold 0."""
+    low = torch.clamp(x.amin(), max=0.0)
+    high = torch.clamp(x.amax(), min=0.0)
+    scale = (high - low) / 255.0
+    safe = torch.where(scale == 0, torch.ones_like(scale), scale)
+    zero = torch.clamp(torch.round(-low / safe), 0, 255).to(torch.uint8)
+    return quantize(x, safe, zero, torch.uint8), scale, zero
+
+
+def _centred(x: torch.Tensor, zero: torch.Tensor | None, axis_shape: list[int]) -> torch.Tensor:
+    wide = x.to(torch.int32)
+    if zero is None:
+        return wide
+    return wide - (zero.to(torch.int32).reshape(axis_shape) if zero.ndim else zero.to(torch.int32))
+
+
+@op("MatMulInteger", since=10)
+def matmul_integer(
+    call: Call,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    a_zero: torch.Tensor | None = None,
+    b_zero: torch.Tensor | None = None,
+) -> torch.Tensor:
+    rows = [-1, 1] if a_zero is not None and a_zero.numel() > 1 else [1]
+    columns = [1, -1] if b_zero is not None and b_zero.numel() > 1 else [1]
+    return torch.matmul(_centred(a, a_zero, rows), _centred(b, b_zero, columns))
+
+
+@op("ConvInteger", since=10)
+def conv_integer(
+    call: Call,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    x_zero: torch.Tensor | None = None,
+    weight_zero: torch.Tensor | None = None,
+) -> torch.Tensor:
+    return _integer_convolution(call, x, weight, x_zero, weight_zero).to(torch.int32)
+
+
+def _integer_convolution(
+    call: Call,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    x_zero: torch.Tensor | None,
+    weight_zero: torch.Tensor | None,
+) -> torch.Tensor:
+    """In float64, which holds every sum of fewer than 2^37 products of 8-bit numbers exactly."""
+    per_channel = (
+        [-1, *[1] * (weight.ndim - 1)] if weight_zero is not None and weight_zero.numel() > 1 else [1]
+    )
+    centred_x = _centred(x, x_zero, [1]).double()
+    centred_w = _centred(weight, weight_zero, per_channel).double()
+    return convolve(call, centred_x, centred_w, None)
+
+
+def _requantize(
+    sums: torch.Tensor, factor: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor
+) -> torch.Tensor:
+    return quantize(sums.to(torch.float32) * factor, scale.float(), zero, zero.dtype)
+
+
+@op("QLinearMatMul", since=10)
+def qlinear_matmul(
+    call: Call,
+    a: torch.Tensor,
+    a_scale: torch.Tensor,
+    a_zero: torch.Tensor,
+    b: torch.Tensor,
+    b_scale: torch.Tensor,
+    b_zero: torch.Tensor,
+    y_scale: torch.Tensor,
+    y_zero: torch.Tensor,
+) -> torch.Tensor:
+    sums = matmul_integer(call, a, b, a_zero, b_zero)
+    rows = a_scale.reshape(-1, 1) if a_scale.numel() > 1 else a_scale
+    return _requantize(sums, rows.float() * b_scale.float(), y_scale, y_zero)
+
+
+@op("QLinearConv", since=10)
+def qlinear_conv(
+    call: Call,
+    x: torch.Tensor,
+    x_scale: torch.Tensor,
+    x_zero: torch.Tensor,
+    weight: torch.Tensor,
+    w_scale: torch.Tensor,
+    w_zero: torch.Tensor,
+    y_scale: torch.Tensor,
+    y_zero: torch.Tensor,
+    bias: Any = None,
+) -> torch.Tensor:
+    sums = _integer_convolution(call, x, weight, x_zero, w_zero)
+    channel = [1, -1, *[1] * (x.ndim - 2)]
+    if bias is not None:
+        sums = sums + bias.double().reshape(channel)
+    factor = x_scale * (w_scale.reshape(channel) if w_scale.numel() > 1 else w_scale)
+    return _requantize(sums, factor, y_scale, y_zero)
