@@ -11,7 +11,8 @@ _CLASSES = {
     "CommonSubexpressions": "common_subexpressions",
     "DeadCode": "dead_code",
     **dict.fromkeys(
-        ("Identities", "Shapes", "Scalars", "Linears", "Activations", "LayerWeights"), "families"
+        ("Identities", "Shapes", "Scalars", "Linears", "Activations", "Norms", "Attention", "LayerWeights"),
+        "families",
     ),
 }
 

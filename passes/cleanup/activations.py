@@ -74,8 +74,7 @@ class GeluTanh(_OneInput):
         square = op.either(op.mul(x, x), op.pow(x, 2), op.square(x))
         cube = op.either(op.pow(x, 3), op.mul(x, square))
         polynomial = op.add(x, op.either(op.mul(cube, 0.044715), op.mul(op.mul(x, 0.044715), square)))
-        factored = op.add(op.mul(square, 0.044715), 1)
-        factored = op.either(factored, op.add(op.mul(op.mul(x, 0.044715), x), 1))
+        factored = op.add(op.either(op.mul(square, 0.044715), op.mul(op.mul(x, 0.044715), x)), 1)
         inner = op.either(
             op.mul(polynomial, c),
             op.mul(op.mul(x, c), factored),

@@ -177,8 +177,9 @@ class ScaleThroughShift(RewriteRule):
         return weighted(op, op.named("y", op.add(op.named("scaled", op.mul(x, a)), c)), w, b)
 
     def check(self, match: Match) -> Verdict:
-        if not isinstance(match.w, Value) or (problem := refusal(match)) is not None:
-            return match.fail("the weight cannot be changed" if not isinstance(match.w, Value) else problem)
+        problem = refusal(match) if isinstance(match.w, Value) else "no weight"
+        if problem is not None:
+            return match.fail(problem)
         if not is_floating(match.x) or match.x.is_constant:
             return match.fail("x is not a computed floating-point tensor")
         a, c = match.number("a"), match.number("c")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from graphopt.passmanager.registry import register_pass
 
 
 @register_pass("common-subexpressions")
+@dataclass(frozen=True)
 class CommonSubexpressions(Pass):
     """Keeps the first of equal calls.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ _EVALUATION_LIMIT = 2**28
 
 
 @register_pass("constant-folding")
+@dataclass(frozen=True)
 class ConstantFolding(Pass):
     """Computes the parts of a graph that depend on no input.
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from graphopt.passes.cleanup import (
     activations,
+    attention,
     batch_norm,
     channel_affine,
     clamps,
     identities,
     linear_layers,
+    norms,
     permutes,
+    rotary,
     scalars,
     shapes,
     slices,
@@ -22,6 +26,7 @@ from graphopt.rewriting.rule import RewriteRule
 
 
 @register_pass("remove-identities")
+@dataclass(frozen=True)
 class Identities(RulePass):
     """Removes operators that do nothing: inference dropout, copies, casts to the own dtype, x + 0.
 
@@ -33,7 +38,7 @@ class Identities(RulePass):
 
     @property
     def preserves_training(self) -> bool:  # type: ignore[override]
-        return True
+        return self.training
 
     def rules(self) -> Sequence[RewriteRule]:
         always: tuple[RewriteRule, ...] = (
@@ -47,12 +52,12 @@ class Identities(RulePass):
             identities.SubtractZero(),
             identities.UnitFactor(),
             identities.UnitDivisor(),
-            identities.UniformIdentity(),
             identities.Repeated(),
             identities.UnboundedClamp(),
             identities.SingleCat(),
             identities.EmptyInCat(),
             identities.SameOperands(),
+            identities.FactoryLike(),
             slices.FullSlice(),
             shapes.IdentityReshape(),
             permutes.IdentityPermute(),
@@ -92,6 +97,8 @@ class Scalars(RulePass):
             identities.SubtractZero(),
             identities.UnitFactor(),
             identities.UnitDivisor(),
+            identities.UniformIdentity(),
+            identities.AndTrue(),
             identities.UnboundedClamp(),
             scalars.NumberOperand(),
             scalars.SquareRootPower(),
@@ -106,7 +113,13 @@ class Linears(RulePass):
     """Makes linear layers of products with constant matrices."""
 
     def rules(self) -> Sequence[RewriteRule]:
-        return (linear_layers.MatmulByConstant(), linear_layers.AddmmByConstant(), linear_layers.LinearBias())
+        return (
+            linear_layers.MatmulByConstant(),
+            linear_layers.AddmmByConstant(),
+            linear_layers.LinearBias(),
+            linear_layers.LinearOverRows(),
+            linear_layers.BatchedMatmul(),
+        )
 
 
 @register_pass("fuse-activations")
@@ -124,6 +137,40 @@ class Activations(RulePass):
             activations.Silu(),
             activations.Mish(),
             clamps.ClampAtZero(),
+        )
+
+
+@register_pass("fuse-norms")
+class Norms(RulePass):
+    """Makes one operator of decomposed LayerNorm and RMSNorm, with weight, bias and casts."""
+
+    def rules(self) -> Sequence[RewriteRule]:
+        return (
+            norms.FunctionalLayerNorm(),
+            norms.LayerNormCore(),
+            norms.RmsNormCore(),
+            norms.NormInWiderDtype(),
+            norms.LayerNormWeight(),
+            norms.LayerNormBias(),
+            norms.RmsNormWeight(),
+        )
+
+
+@register_pass("fuse-attention")
+class Attention(RulePass):
+    """Makes one operator of written-out attention and rotary embedding; repeated heads become GQA."""
+
+    def rules(self) -> Sequence[RewriteRule]:
+        return (
+            rotary.RotateHalf(),
+            rotary.RotateHalfSplit(),
+            rotary.RotatePairs(),
+            rotary.PartialRotary(),
+            attention.EagerAttention(),
+            attention.ScaledOperands(),
+            permutes.PermuteOfPermute(),
+            permutes.IdentityPermute(),
+            attention.GroupedQueries(),
         )
 
 

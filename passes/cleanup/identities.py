@@ -11,6 +11,8 @@ from graphopt.rewriting.match import Emitter, Match, Value, Verdict
 from graphopt.rewriting.pattern import PatternOps
 from graphopt.rewriting.rule import RewriteRule
 
+aten = torch.ops.aten
+
 
 def _unchanged(match: Match) -> Verdict:
     """The result has the dtype and shape of ``x``: then an arithmetic identity is one here too."""
@@ -260,6 +262,42 @@ def _is_empty(part: Value, axis: int | None, rank: int) -> bool:
     if part.rank == 1 and rank != 1:
         return isinstance(part.shape[0], int) and part.shape[0] == 0
     return axis is not None and isinstance(part.shape[axis], int) and part.shape[axis] == 0
+
+
+class FactoryLike(RewriteRule):
+    """x.new_ones(size), new_zeros, new_full -> ones(size): of x only the dtype counts"""
+
+    def pattern(self, op: PatternOps, x: Any, size: Any, fill: Any) -> Any:
+        return op.either(op.any_of(("new_ones", "new_zeros"), x, size, ...), op.new_full(x, size, fill, ...))
+
+    def check(self, match: Match) -> Verdict:
+        if isinstance(match.bindings.get("fill"), Value):
+            return match.fail("the value is computed")
+        return match.ok()
+
+    def rewrite(self, op: Emitter, match: Match) -> Value:
+        kind = {"dtype": match.result.dtype, "device": match.result.fake.device}
+        packet = match.result.node.target.overloadpacket  # type: ignore[union-attr]
+        if packet is aten.new_full:
+            return op.full(match.size, match.fill, **kind)
+        return op.ones(match.size, **kind) if packet is aten.new_ones else op.zeros(match.size, **kind)
+
+
+class AndTrue(RewriteRule):
+    """x & True -> x for booleans"""
+
+    def pattern(self, op: PatternOps, x: Any, c: Any) -> Any:
+        names = ("bitwise_and", "logical_and", "__and__")
+        return op.either(op.any_of(names, x, c), op.any_of(names, c, x))
+
+    def check(self, match: Match) -> Verdict:
+        c = match.c
+        if not (isinstance(c, Value) and c.is_constant and c.dtype == torch.bool and bool(c.tensor.all())):
+            return match.fail("the other operand is not the constant true")
+        return _unchanged(match)
+
+    def rewrite(self, op: Emitter, x: Value) -> Value:
+        return x
 
 
 class SameOperands(RewriteRule):

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from graphopt.passes.cleanup.facts import is_floating, same_shape
+from graphopt.passes.cleanup.facts import is_floating, same_shape, same_size
 from graphopt.rewriting.match import Emitter, Match, Value, Verdict
 from graphopt.rewriting.pattern import PatternOps
 from graphopt.rewriting.rule import RewriteRule
@@ -84,3 +84,47 @@ class LinearBias(RewriteRule):
 
     def rewrite(self, op: Emitter, x: Value, w: Value, b: Value) -> Value:
         return op.linear(x, w, b if b.rank == 1 else op.reshape(b, [-1]))
+
+
+class BatchedMatmul(RewriteRule):
+    """reshape(bmm(reshape(a), reshape(b))) -> matmul(a, b) where the batch axes are only merged
+
+    So torch decomposes a matmul of more than three axes.
+    """
+
+    def pattern(self, op: PatternOps, a: Any, b: Any) -> Any:
+        return op.reshape(op.bmm(op.reshape(a, op.any), op.reshape(b, op.any)), op.any)
+
+    def check(self, match: Match) -> Verdict:
+        a, b, y = match.a, match.b, match.result
+        if not (a.dtype == b.dtype == y.dtype and a.rank == b.rank == y.rank and y.rank >= 3):
+            return match.fail("dtypes or ranks differ")
+        if not (same_shape(a.shape[:-2], y.shape[:-2]) and same_shape(b.shape[:-2], y.shape[:-2])):
+            return match.fail("the batch axes change")
+        if not same_shape([a.shape[-2], b.shape[-1]], y.shape[-2:]) or not same_size(
+            a.shape[-1], b.shape[-2]
+        ):
+            return match.fail("the axes of the matrices change")
+        return match.ok()
+
+    def rewrite(self, op: Emitter, a: Value, b: Value) -> Value:
+        return op.matmul(a, b)
+
+
+class LinearOverRows(RewriteRule):
+    """reshape(linear(reshape(x, [-1, K]), W, b), [..., N]) -> linear(x, W, b)"""
+
+    def pattern(self, op: PatternOps, x: Any, w: Any, b: Any) -> Any:
+        rows = op.any_of(("reshape", "flatten"), x, ...)
+        return op.reshape(op.linear(rows, w, b), op.any)
+
+    def check(self, match: Match) -> Verdict:
+        x, y = match.x, match.result
+        if x.rank != y.rank or x.dtype != y.dtype or not same_shape(x.shape[:-1], y.shape[:-1]):
+            return match.fail("the leading axes change")
+        if not same_size(x.shape[-1], match.w.shape[-1]) or not same_size(y.shape[-1], match.w.shape[0]):
+            return match.fail("the last axis changes")
+        return match.ok()
+
+    def rewrite(self, op: Emitter, x: Value, w: Value, b: Value | None) -> Value:
+        return op.linear(x, w, b)

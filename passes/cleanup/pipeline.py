@@ -29,37 +29,26 @@ def steps(training: bool = False) -> tuple[Step, ...]:
     """
     fold = ConstantFolding(parameters=not training)
     return (
-        Step(
-            DeadCode(),
-            "nothing below looks at code that no output needs; unused results of calls with several",
-        ),
-        Step(
-            families.Identities(training=training),
-            "casts and copies stand in the middle of all later patterns",
-        ),
-        Step(fold, "weights that are computed become constants, which all later checks ask for"),
-        Step(
-            CommonSubexpressions(), "a value computed twice hides that two operands of a pattern are the same"
-        ),
+        Step(DeadCode(), "what dead code reads looks shared, and shared values are not rewritten"),
+        Step(families.Identities(training), "casts and copies stand in the middle of all later patterns"),
+        Step(fold, "computed weights become constants, which all later checks ask for"),
+        Step(CommonSubexpressions(), "a value computed twice hides that two operands are the same"),
         Step(families.Shapes(), "one form of reshape and permute, none between the parts of a pattern"),
-        Step(
-            families.Scalars(), "numbers in place of one-element tensors, one form of clamp and square root"
-        ),
-        Step(families.Linears(), "constant matrices become linear layers, which take scales and biases in"),
-        Step(
-            families.Activations(), "before scales go into weights: x * clip(x + 3, 0, 6) / 6 must stay whole"
-        ),
-        Step(families.LayerWeights(), "what is left of scales, shifts and batch norms goes into the layers"),
+        Step(families.Scalars(), "numbers for one-element tensors, one form of clamp and square root"),
+        Step(families.Linears(), "products with constants become layers, which take scales and biases in"),
+        Step(families.Activations(), "before factors go into weights: x * clip(x + 3, 0, 6) / 6 stays whole"),
+        Step(families.Norms(), "before factors go into weights, for the same reason"),
+        Step(families.Attention(), "needs permutes in one form, no dropout, and scales that are still there"),
+        Step(families.LayerWeights(), "what is left of factors, summands and batch norms goes into layers"),
         Step(fold, "transposed weights and reshaped biases that the rules above left behind"),
         Step(families.Shapes(), "permutes that the rules above made meet their neighbours"),
-        Step(
-            CommonSubexpressions(), "fused operators with equal operands, and folded constants that are equal"
-        ),
+        Step(CommonSubexpressions(), "fused operators with equal operands, folded constants that are equal"),
         Step(DeadCode(), "statistics, masks and sizes that nothing reads any more"),
     )
 
 
 @register_pass("cleanup")
+@dataclass(frozen=True)
 class Cleanup(CompositePass):
     """Removes what does nothing, folds what is constant, and makes whole operators of decomposed ones.
 

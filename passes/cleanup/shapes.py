@@ -33,7 +33,7 @@ def _inferred_axis(before: Sequence[Any], after: Sequence[Any]) -> int | None:
         return hardest
     changed = _changed_axes(before, after)
     numbers = [i for i in changed if isinstance(after[i], int)]
-    return (numbers or changed or [None])[0]
+    return next(iter(numbers or changed), None)
 
 
 def _cost(size: Any) -> int:
