@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ class Artifact:
     Call it with one tensor an input, in order or by name.  Torch tensors in, torch tensors out;
     if every input is a numpy array, numpy arrays out.  Calls are serialised by a lock.
 
+    Args:
+        path: the library on disk.
+        description: what it says about itself.
+        owned: a folder to remove with this object.
+
     Attributes:
         path: the library on disk (temporary until :meth:`save`).
         metadata: what the file says about itself, as JSON values.
@@ -43,15 +49,14 @@ class Artifact:
         target: what it was compiled for.
     """
 
-    def __init__(
-        self, path: Path, description: Description, *, owned: tempfile.TemporaryDirectory[str] | None = None
-    ) -> None:
+    def __init__(self, path: Path, description: Description, *, owned: Path | None = None) -> None:
         self.path = path
         self.metadata: Mapping[str, Any] = description.metadata
         self.signature = Signature.from_dict(description.metadata["signature"])
         self.target = Target.from_dict(description.metadata["target"])
         self._description = description
-        self._owned = owned
+        if owned is not None:
+            weakref.finalize(self, shutil.rmtree, owned, ignore_errors=True)
         self._lock = threading.Lock()
         self._main: Callable[[list[torch.Tensor]], list[torch.Tensor]] | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import re
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,10 +95,14 @@ def compile_module(
         "pipeline": [step.name for step in PIPELINE],
     }
     description = Description(metadata, text, cubins)
-    folder = tempfile.TemporaryDirectory(prefix="graphopt-artifact-")
-    path = Path(folder.name, f"model.{target.object_format}")
-    write_package(objects, library, description, target, path)
-    return Artifact(path, description, owned=folder)
+    folder = Path(tempfile.mkdtemp(prefix="graphopt-artifact-"))
+    try:
+        path = folder / f"model.{target.object_format}"
+        write_package(objects, library, description, target, path)
+        return Artifact(path, description, owned=folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _constant_outputs(main: relax.Function) -> list[int]:
