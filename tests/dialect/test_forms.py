@@ -22,7 +22,7 @@ from graphopt.ir.program import Program
 from graphopt.verification import OnnxRuntimeRunner, verify
 
 OPSET = 18
-FEW = 3
+FEW = 2
 
 # torch 2.13 copies exported programs through a deprecated name of its own.
 pytestmark = pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning")
@@ -84,7 +84,12 @@ def _agree(op: DialectOp, dtypes: tuple[torch.dtype, ...], make: Callable[[Progr
     program, tensors = _program(op, dtypes)
     candidate = make(program)
     verify(program, candidate, inputs=tensors).raise_if_failed()
-    verify(program, candidate, draws=2).raise_if_failed()
+    verify(program, candidate, draws=1, shapes=[_other_sizes(program, 1)]).raise_if_failed()
+
+
+def _other_sizes(program: Program, step: int) -> dict[str, int]:
+    """Sizes of the dynamic dimensions that differ from each other and from the samples'."""
+    return {dim: 2 + step + i % 5 for i, dim in enumerate(program.signature.dims)}
 
 
 # --- forms ---------------------------------------------------------------------------------------
@@ -118,7 +123,7 @@ def check_fake(op: DialectOp) -> None:
     """Shapes and dtypes of the fake kernel are the real ones, at other sizes of the symbols too."""
     program, _ = _program(op, op.dtypes)
     for step in (0, 3):
-        sizes = {dim: 2 + step + i % 5 for i, dim in enumerate(program.signature.dims)}
+        sizes = _other_sizes(program, step)
         inputs = [
             torch.ones(program.signature.resolve(spec.shape, sizes), dtype=spec.dtype)
             for spec in program.signature.inputs
@@ -149,8 +154,10 @@ def check_gradient(op: DialectOp) -> None:
     for sample in op.samples():
         if sample.differentiable:
             args = _leaves(sample.to(torch.float64))
-            torch.autograd.gradcheck(op.overload, args)
-            if sum(a.numel() for a in args if _is_tensor(a)) <= 64:
+            small = sum(a.numel() for a in args if _is_tensor(a)) <= 64
+            # The fast mode checks random projections of large Jacobians.
+            torch.autograd.gradcheck(op.overload, args, fast_mode=not small)
+            if small:
                 torch.autograd.gradgradcheck(op.overload, args)
                 checked += 1
     assert checked, "no sample is small enough for second derivatives"
@@ -221,7 +228,7 @@ def _compile(op: DialectOp, program: Program) -> Callable[..., tuple[torch.Tenso
                 values[node] = op.relax.build(builder, *operands)  # type: ignore[union-attr]
             result = builder.emit_output(relax.Tuple([values[n] for n in program.output_nodes]))
         builder.emit_func_output(result)
-    target = tvm.target.Target({"kind": "llvm"})
+    target = tvm.target.Target({"kind": "llvm", "opt-level": 1})
     machine = relax.VirtualMachine(tvm.compile(builder.get(), target=target), tvm.cpu())
 
     def run(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
