@@ -83,8 +83,10 @@ class _Lowering:
     def _parameter(self, node: fx.Node) -> relax.Var:
         value = node.meta["val"]
         for size in value.shape:
-            if isinstance(size, torch.SymInt) and size.node.expr.is_symbol:
-                self.symbols.define(size.node.expr.name)
+            if isinstance(size, torch.SymInt):
+                _, symbol = size.node.expr.as_coeff_Mul()
+                if symbol.is_symbol:
+                    self.symbols.define(symbol)
         spec = self.program.signature.inputs[len(self.env)]
         try:
             var = relax.Var(spec.name, relax.TensorType(self.symbols.shape(value.shape), tvm_dtype(value.dtype)))

@@ -14,6 +14,7 @@ from tvm.ir import Range
 from tvm.sym import Analyzer
 
 from graphopt.errors import InternalError
+from graphopt.ir.normalize import split_label
 
 Index = Any
 """A TIR expression, or a Python int where the value is known."""
@@ -30,20 +31,28 @@ class UnboundSymbol(Exception):
 class SymbolTable:
     """One int64 TIR variable a symbol, and the translation of expressions over them.
 
+    A symbol that an input has only in a multiple, ``32*s47``, has no variable of its own: the
+    variable is the axis, and the symbol is a thirty-second of it.
+
     Args:
-        names: torch's symbol names (``"s17"``) to dimension names; other symbols keep their own.
+        names: :attr:`Program.symbols`; symbols that are not in it keep their own names.
     """
 
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = dict(names)
+        self._scaled: dict[sympy.Symbol, sympy.Expr] = {}
         self.variables: dict[str, tirx.Var] = {}
         self.analyzer = Analyzer()
 
-    def define(self, symbol: str) -> tirx.Var:
-        """The variable of ``symbol``, made on first use."""
-        if symbol not in self.variables:
-            self.variables[symbol] = tirx.Var(self._names.get(symbol, symbol), "int64")
-        return self.variables[symbol]
+    def define(self, symbol: sympy.Symbol) -> tirx.Var:
+        """The variable that ``symbol`` is, or is a fraction of; made on first use."""
+        label, divisor = split_label(self._names.get(symbol.name, symbol.name))
+        key = symbol.name if divisor == 1 else label
+        if key not in self.variables:
+            self.variables[key] = tirx.Var(label, "int64")
+        if divisor != 1:
+            self._scaled[symbol] = sympy.Symbol(key, integer=True, positive=True) / divisor
+        return self.variables[key]
 
     def size(self, value: int | float | bool | torch.SymInt | torch.SymFloat | torch.SymBool) -> Index:
         """A (symbolic) number of torch as a TIR expression; Python numbers stay as they are.
@@ -54,7 +63,7 @@ class SymbolTable:
         """
         if isinstance(value, (bool, int, float)):
             return value
-        return self.expression(value.node.expr)
+        return self.expression(value.node.expr.xreplace(self._scaled))
 
     def bound(self, variable: tirx.Var, low: int, high: int | None) -> None:
         """Tells the simplifier the range of a variable, both ends inclusive."""

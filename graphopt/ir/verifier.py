@@ -113,6 +113,9 @@ def _values(program: Program) -> Iterator[tuple[str, fx.Node, str]]:
         if "val" not in node.meta:
             yield "values", node, "it has no value"
             return
+        facts = _facts(program, node)
+        if _known(node, facts):
+            continue
         try:
             fresh = value_of(node, mode, program.graph_module)
         except InputError as error:
@@ -122,6 +125,48 @@ def _values(program: Program) -> Iterator[tuple[str, fx.Node, str]]:
         if problem is not None:
             yield "values", node, problem
             return
+        node.meta[_CHECKED] = facts
+
+
+_CHECKED = "graphopt_checked"
+"""Key of what a node's value was last derived from.  A pass changes few nodes, and propagation costs
+milliseconds a node with symbolic shapes: only what differs is derived again."""
+
+
+def _facts(program: Program, node: fx.Node) -> tuple[Any, ...]:
+    """All that the value of a node depends on, and the value: objects, compared by identity."""
+    if node.op == "get_attr":
+        try:
+            return (node.target, program.constant(node), node.meta["val"])
+        except KeyError:
+            return (node.target, node.meta["val"])
+    leaves: list[Any] = [node.target, node.meta["val"]]
+
+    def visit(value: Any) -> None:
+        if isinstance(value, fx.Node):
+            leaves.append(value.meta.get("val"))
+        elif isinstance(value, (list, tuple)):
+            leaves.append(len(value))
+            for item in value:
+                visit(item)
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                leaves.append(key)
+                visit(item)
+        else:
+            leaves.append(value)
+
+    visit(node.args)
+    visit(node.kwargs)
+    return tuple(leaves)
+
+
+def _known(node: fx.Node, facts: tuple[Any, ...]) -> bool:
+    before = node.meta.get(_CHECKED)
+    if before is None or len(before) != len(facts):
+        return False
+    plain = (int, float, str, bool, type(None))
+    return all(a is b or (type(a) is type(b) and isinstance(a, plain) and a == b) for a, b in zip(before, facts, strict=True))
 
 
 def _difference(old: Any, new: Any) -> str | None:

@@ -149,7 +149,9 @@ class Emitter:
 
     @property
     def graphopt(self) -> Emitter:
-        import graphopt.dialect  # noqa: F401  registers the operators
+        from graphopt.dialect.registry import load
+
+        load()
 
         return Emitter(self._rewriter, "graphopt")
 

@@ -138,6 +138,10 @@ class _Namespace:
     def __getattr__(self, name: str) -> Callable[..., Call]:
         if name.startswith("__"):
             raise AttributeError(name)
+        if self._namespace == "graphopt":
+            from graphopt.dialect.registry import load
+
+            load()
         try:
             packet = getattr(getattr(torch.ops, self._namespace), name)
         except AttributeError:
