@@ -311,7 +311,27 @@ def _name_symbols(
                 while label in chosen.values():
                     label, k = f"{stem}_{k}", k + 1
                 chosen[symbol] = label
+    for i, (node, name) in enumerate(zip(placeholders, names, strict=True)):
+        for axis, size in enumerate(node.meta["val"].shape):
+            scaled = _scaled_symbol(size)
+            if scaled is not None and scaled[0] not in chosen:
+                label = wanted.get((i, axis)) or f"{_identifier(name)}_{axis}"
+                chosen[scaled[0]] = f"{label}/{scaled[1]}"
     return chosen
+
+
+def _scaled_symbol(size: int | torch.SymInt) -> tuple[str, int] | None:
+    """``32*s`` as ``("s", 32)``: an axis whose size torch.export was told to be a multiple."""
+    if isinstance(size, int):
+        return None
+    factor, rest = size.node.expr.as_coeff_Mul()
+    return (str(rest), int(factor)) if rest.is_symbol and factor.is_Integer and factor > 1 else None
+
+
+def split_label(label: str) -> tuple[str, int]:
+    """An entry of :attr:`Program.symbols` as dimension name and divisor: ``"height/32"``, ``"batch"``."""
+    name, _, divisor = label.partition("/")
+    return name, int(divisor or 1)
 
 
 def _identifier(name: str) -> str:
@@ -332,7 +352,11 @@ def dim_of(size: int | torch.SymInt, symbols: Mapping[str, str]) -> Dim:
     expr = size.node.expr
     if expr.is_number:
         return int(expr)
-    text = str(expr.xreplace({s: type(s)(symbols.get(str(s), str(s))) for s in expr.free_symbols}))
+    named: dict[Any, Any] = {}
+    for symbol in expr.free_symbols:
+        label, divisor = split_label(symbols.get(str(symbol), str(symbol)))
+        named[symbol] = type(symbol)(label, integer=True) / divisor
+    text = str(expr.xreplace(named))
     return re.sub(r"\s+", " ", text)
 
 
@@ -352,7 +376,11 @@ def build_signature(
         value = node.meta["val"]
         return TensorSpec(name, value.dtype, tuple(dim_of(d, symbols) for d in value.shape))
 
-    dims = {label: _range(ranges.get(symbol)) for symbol, label in symbols.items()}
+    dims: dict[str, DimRange] = {}
+    for symbol, label in symbols.items():
+        dim, factor = split_label(label)
+        low, high = _range(ranges.get(symbol))
+        dims[dim] = DimRange(low * factor, None if high is None else high * factor, factor)
     dims.update({label: r for label, r in overrides.items() if label in dims})
     return Signature(
         tuple(spec(n, name) for n, name in zip(placeholders, names_in, strict=True)),
@@ -362,11 +390,11 @@ def build_signature(
     )
 
 
-def _range(value_range: Any) -> DimRange:
+def _range(value_range: Any) -> tuple[int, int | None]:
     if value_range is None:
-        return DimRange()
+        return 1, None
     lower, upper = value_range.lower, value_range.upper
     # torch.export reasons as if a symbol were at least 2; the graph itself also takes 1.
     low = 1 if lower <= 2 else int(lower)
     high = int(upper) if upper.is_Integer and upper < 2**31 else None
-    return DimRange(low, high)
+    return low, high

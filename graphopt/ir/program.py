@@ -42,7 +42,8 @@ class Program:
         signature: names, dtypes, shapes and symbolic dimensions of inputs and outputs.
         level: which operators may stand in the graph.
         provenance: the rewrites that the program has seen.
-        symbols: torch's symbol names (``"s17"``) to dimension names (``"batch"``).
+        symbols: torch's symbol names (``"s17"``) to dimension names (``"batch"``).  A dimension that is
+            a multiple by construction has an axis of ``32*s17``, and the entry ``"height/32"``.
         notes: facts that capture found and the user should know (an axis that became static, …).
     """
 
