@@ -73,7 +73,7 @@ def program_from_exported(
     for node in graph.nodes:
         origin(node)
     flat.recompile()
-    return Program(flat, signature, level=Level.TORCH, symbols=symbols, notes=notes)
+    return Program(flat, signature, level=_level_of(flat.graph), symbols=symbols, notes=notes)
 
 
 def program_from_graph_module(
