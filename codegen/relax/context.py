@@ -97,7 +97,9 @@ class Context:
     def reshape(self, x: Expr, shape: Sequence[Any]) -> Expr:
         """``x`` with another shape of as many elements; ``x`` itself if it has that shape."""
         shape = [int64(d) for d in shape]
-        if len(shape) == rank_of(x) and all(self.symbols.same(a, b) for a, b in zip(shape, shape_of(x), strict=True)):
+        if len(shape) == rank_of(x) and all(
+            self.symbols.same(a, b) for a, b in zip(shape, shape_of(x), strict=True)
+        ):
             return x
         return self.emit(relax.op.reshape(x, relax.ShapeExpr(shape)))
 
@@ -133,7 +135,9 @@ class Context:
         body = te.create_prim_func([*placeholders, *results], "int64").body
         sizes = self._free_sizes(body, [*(p.shape for p in placeholders), *(r.shape for r in results)])
         function = te.create_prim_func([*placeholders, *sizes, *results], "int64")
-        calls = self._call(name, function, [*inputs, *sizes], [(list(r.shape), str(r.dtype)) for r in results])
+        calls = self._call(
+            name, function, [*inputs, *sizes], [(list(r.shape), str(r.dtype)) for r in results]
+        )
         return calls[0] if single else calls
 
     def loops(

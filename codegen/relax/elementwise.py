@@ -77,7 +77,9 @@ def promoted(values: Sequence[Any]) -> str:
 def promoted_torch(values: Sequence[Any]) -> torch.dtype:
     """``torch.result_type`` over tensors and numbers."""
     # A symbolic number promotes as a plain one of its kind.
-    plain = [0 if isinstance(v, torch.SymInt) else 0.0 if isinstance(v, torch.SymFloat) else v for v in values]
+    plain = [
+        0 if isinstance(v, torch.SymInt) else 0.0 if isinstance(v, torch.SymFloat) else v for v in values
+    ]
     parts = [v for v in plain if isinstance(v, (torch.Tensor, bool, int, float))]
     tensors = sorted((p for p in parts if isinstance(p, torch.Tensor)), key=lambda t: t.ndim == 0)
     numbers = [p for p in parts if not isinstance(p, torch.Tensor)]

@@ -89,7 +89,9 @@ class _Lowering:
                     self.symbols.define(symbol)
         spec = self.program.signature.inputs[len(self.env)]
         try:
-            var = relax.Var(spec.name, relax.TensorType(self.symbols.shape(value.shape), tvm_dtype(value.dtype)))
+            var = relax.Var(
+                spec.name, relax.TensorType(self.symbols.shape(value.shape), tvm_dtype(value.dtype))
+            )
         except UnboundSymbol as error:
             raise InputError(
                 f"an axis of input {spec.name!r} is an expression of {error.symbol}, which is no axis itself",
@@ -158,7 +160,9 @@ class _Lowering:
         context = Context(node, self.builder, self.symbols, values, results)
         converted = entry(context, *fx.map_arg(operands, self._operand))
         single = isinstance(node.meta["val"], torch.Tensor)
-        outputs = [self._checked(node, i, r, context) for i, r in enumerate([converted] if single else converted)]
+        outputs = [
+            self._checked(node, i, r, context) for i, r in enumerate([converted] if single else converted)
+        ]
         if len(outputs) != len(results):
             raise InternalError(
                 f"the converter of {node.target} gives {len(outputs)} results for {len(results)}",
@@ -178,7 +182,9 @@ class _Lowering:
         if expansion is None:
             raise Unsupported("no converter")
         tensors = [n for n in expansion.operands]
-        for placeholder, source in zip(expansion.module.graph.find_nodes(op="placeholder"), tensors, strict=True):
+        for placeholder, source in zip(
+            expansion.module.graph.find_nodes(op="placeholder"), tensors, strict=True
+        ):
             if _holds_tensor(source.meta["val"]):
                 self.env[placeholder] = self.env[source]
         self._walk(expansion.module, blame)
@@ -281,7 +287,9 @@ def _operands(node: fx.Node) -> list[Any]:
 
 
 def _check_dtype(entry: Converter, values: Sequence[Any], results: Sequence[torch.Tensor]) -> None:
-    tensors = [t for v in values for t in (v if isinstance(v, (list, tuple)) else [v]) if isinstance(t, torch.Tensor)]
+    tensors = [
+        t for v in values for t in (v if isinstance(v, (list, tuple)) else [v]) if isinstance(t, torch.Tensor)
+    ]
     dtype = (tensors or list(results))[0].dtype
     if dtype not in entry.dtypes:
         raise Unsupported(f"not for {str(dtype).removeprefix('torch.')}")

@@ -20,10 +20,12 @@ MIN = te.comm_reducer(s.minimum, s.highest, name="min")
 
 PRODUCT = te.comm_reducer(lambda a, b: a * b, lambda dtype: s.constant(1, str(dtype)), name="prod")
 
-ANY = te.comm_reducer(tirx.bitwise_or, lambda dtype: s.constant(0, str(dtype)), name="any")
+ANY = te.comm_reducer(lambda a, b: tirx.bitwise_or(a, b), lambda dtype: s.constant(0, str(dtype)), name="any")
 """Or over int8 truth values."""
 
-ALL = te.comm_reducer(tirx.bitwise_and, lambda dtype: s.constant(1, str(dtype)), name="all")
+ALL = te.comm_reducer(
+    lambda a, b: tirx.bitwise_and(a, b), lambda dtype: s.constant(1, str(dtype)), name="all"
+)
 """And over int8 truth values."""
 
 _FAR = 2**62

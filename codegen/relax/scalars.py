@@ -51,7 +51,28 @@ def highest(dtype: str) -> Scalar:
 
 
 def is_nan(value: Scalar) -> Scalar:
-    return tirx.NE(value, value)
+    """Whether a float32 or float64 is NaN, by its bits.
+
+    TVM's simplifier takes ``value != value`` for false, and its ``isnan`` lowers to that.
+    """
+    dtype = value.ty.dtype
+    if dtype == "float64":
+        bits, infinity = "int64", 0x7FF0000000000000
+    else:
+        bits, infinity = "int32", 0x7F800000
+    magnitude = tirx.bitwise_and(tirx.reinterpret(bits, value), tirx.max_value(bits))
+    return magnitude > tirx.IntImm(bits, infinity)
+
+
+def _float_remainder(a: Scalar, b: Scalar) -> Scalar:
+    """C's ``fmod``; TVM has no rule for its own intrinsic on CPUs."""
+    dtype = a.ty.dtype
+    return tirx.call_pure_extern(dtype, "fmod" if dtype == "float64" else "fmodf", a, b)
+
+
+def differ(a: Scalar, b: Scalar) -> Scalar:
+    """Exclusive or of two booleans; LLVM rejects the comparison that ``a != b`` becomes."""
+    return tirx.NE(tirx.Cast("int8", a), tirx.Cast("int8", b))
 
 
 def maximum(a: Scalar, b: Scalar) -> Scalar:
@@ -73,10 +94,10 @@ def floor_divide(a: Scalar, b: Scalar) -> Scalar:
     if not is_float(a.ty.dtype):
         return tirx.floordiv(a, b)
     # c10::div_floor_floating: the quotient of the exact remainder, not floor(a / b).
-    remainder = tirx.fmod(a, b)
+    remainder = _float_remainder(a, b)
     quotient = (a - remainder) / b
     zero, one = constant(0, a.ty.dtype), constant(1, a.ty.dtype)
-    differs = tirx.And(tirx.NE(remainder, zero), tirx.NE(b < zero, remainder < zero))
+    differs = tirx.And(tirx.NE(remainder, zero), differ(b < zero, remainder < zero))
     quotient = tirx.Select(differs, quotient - one, quotient)
     floored = tirx.floor(quotient)
     floored = tirx.Select(quotient - floored > constant(0.5, a.ty.dtype), floored + one, floored)
@@ -89,8 +110,8 @@ def remainder(a: Scalar, b: Scalar) -> Scalar:
     if not is_float(a.ty.dtype):
         return tirx.floormod(a, b)
     zero = constant(0, a.ty.dtype)
-    rest = tirx.fmod(a, b)
-    return tirx.Select(tirx.And(tirx.NE(rest, zero), tirx.NE(b < zero, rest < zero)), rest + b, rest)
+    rest = _float_remainder(a, b)
+    return tirx.Select(tirx.And(tirx.NE(rest, zero), differ(b < zero, rest < zero)), rest + b, rest)
 
 
 def truncate_divide(a: Scalar, b: Scalar) -> Scalar:
@@ -100,7 +121,7 @@ def truncate_divide(a: Scalar, b: Scalar) -> Scalar:
 
 def truncated_remainder(a: Scalar, b: Scalar) -> Scalar:
     """C's remainder: the sign of the dividend."""
-    return tirx.fmod(a, b) if is_float(a.ty.dtype) else tirx.truncmod(a, b)
+    return _float_remainder(a, b) if is_float(a.ty.dtype) else tirx.truncmod(a, b)
 
 
 def is_infinite(value: Scalar) -> Scalar:
@@ -128,7 +149,9 @@ def tanh(x: Scalar) -> Scalar:
     one, two = constant(1, dtype), constant(2, dtype)
     z = x * x
     if dtype == "float64":
-        numerator = _polynomial(z, (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3))
+        numerator = _polynomial(
+            z, (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3)
+        )
         denominator = _polynomial(
             z, (1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3)
         )
@@ -211,7 +234,9 @@ def left_shift(a: Scalar, b: Scalar) -> Scalar:
     dtype = a.ty.dtype
     width = np.dtype(dtype).itemsize * 8
     safe, valid = _shift_amount(b, width)
-    return tirx.Select(valid, tirx.Cast(dtype, tirx.Cast("int64", a) << tirx.Cast("int64", safe)), constant(0, dtype))
+    return tirx.Select(
+        valid, tirx.Cast(dtype, tirx.Cast("int64", a) << tirx.Cast("int64", safe)), constant(0, dtype)
+    )
 
 
 def right_shift(a: Scalar, b: Scalar) -> Scalar:

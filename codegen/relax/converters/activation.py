@@ -97,7 +97,9 @@ def celu(context: Context, x: Expr, alpha: float) -> Expr:
 
 @converter(aten.leaky_relu.default, dtypes=FLOATS)
 def leaky_relu(context: Context, x: Expr, slope: float) -> Expr:
-    return _apply(context, "leaky_relu", x, lambda v: tirx.Select(v > _number(v, 0), v, v * _number(v, slope)))
+    return _apply(
+        context, "leaky_relu", x, lambda v: tirx.Select(v > _number(v, 0), v, v * _number(v, slope))
+    )
 
 
 @converter(aten.prelu.default, dtypes=FLOATS)
@@ -158,7 +160,9 @@ def softshrink(context: Context, x: Expr, bound: float) -> Expr:
 
 @converter(aten.threshold.default, dtypes=NUMBERS)
 def threshold(context: Context, x: Expr, bound: float, value: float) -> Expr:
-    return _apply(context, "threshold", x, lambda v: tirx.Select(v <= _number(v, bound), _number(v, value), v))
+    return _apply(
+        context, "threshold", x, lambda v: tirx.Select(v <= _number(v, bound), _number(v, value), v)
+    )
 
 
 @converter(aten.rrelu.default, dtypes=FLOATS)

@@ -104,7 +104,9 @@ def _direct(
     return context.kernel("conv", [x, weight, *([bias] if bias is not None else [])], define)
 
 
-def _finish(total: te.Tensor, bias: Sequence[te.Tensor], shape: Sequence[Any], dtype: str, wide: str) -> te.Tensor:
+def _finish(
+    total: te.Tensor, bias: Sequence[te.Tensor], shape: Sequence[Any], dtype: str, wide: str
+) -> te.Tensor:
     def element(n: Any, c: Any, *place: Any) -> Any:
         value = total(n, c, *place)
         if bias:
@@ -116,7 +118,9 @@ def _finish(total: te.Tensor, bias: Sequence[te.Tensor], shape: Sequence[Any], d
 
 def _guarded(data: te.Tensor, index: Sequence[Any], first: int, guard: bool) -> Any:
     """``data`` at ``index``, zero outside; axes before ``first`` are inside by construction."""
-    inside = [c for i, size in zip(index[first:], data.shape[first:], strict=True) for c in (i >= 0, i < size)]
+    inside = [
+        c for i, size in zip(index[first:], data.shape[first:], strict=True) for c in (i >= 0, i < size)
+    ]
     if not guard or not inside:
         return data(*index)
     return tirx.if_then_else(tirx.all(*inside), data(*index), s.constant(0, str(data.dtype)))
@@ -124,7 +128,14 @@ def _guarded(data: te.Tensor, index: Sequence[Any], first: int, guard: bool) -> 
 
 @converter(aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, dtypes=FLOATS | INTEGERS)
 def conv(
-    context: Context, x: Expr, weight: Expr, bias: Expr | None, stride: Any, padding: Any, dilation: Any, groups: int
+    context: Context,
+    x: Expr,
+    weight: Expr,
+    bias: Expr | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
 ) -> Expr:
     pads = _per_axis(padding, rank_of(weight) - 2)
     return convolve(context, x, weight, bias, stride, pads + pads, dilation, groups)
@@ -132,7 +143,14 @@ def conv(
 
 @converter(aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding, dtypes=FLOATS | INTEGERS)
 def conv_padding(
-    context: Context, x: Expr, weight: Expr, bias: Expr | None, stride: Any, padding: str, dilation: Any, groups: int
+    context: Context,
+    x: Expr,
+    weight: Expr,
+    bias: Expr | None,
+    stride: Any,
+    padding: str,
+    dilation: Any,
+    groups: int,
 ) -> Expr:
     rank = rank_of(weight) - 2
     if padding == "valid":
@@ -192,7 +210,9 @@ def conv_transpose(
             source = channel + tirx.floordiv(c, outputs_per_group) * per_group if groups > 1 else channel
             within = tirx.floormod(c, outputs_per_group) if groups > 1 else c
             index, tap_index, conditions = [], [], []
-            axes = zip(place, taps, steps, strides, pads, dilations, kernel_sizes, data.shape[2:], strict=True)
+            axes = zip(
+                place, taps, steps, strides, pads, dilations, kernel_sizes, data.shape[2:], strict=True
+            )
             for p, tap, step, st, pad, d, k, size in axes:
                 position = p + pad
                 if step == st:  # dilation 1: the taps congruent to the position

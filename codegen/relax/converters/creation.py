@@ -69,11 +69,11 @@ def fill(context: Context, x: Expr, value: Any) -> Expr:
 
 def _arange(context: Context, start: Any, step: Any) -> Expr:
     """start + i·step, computed in int64 or in double, as torch does."""
-    whole = all(not isinstance(v, float) and (isinstance(v, int) or v.ty.dtype == "int64") for v in (start, step))
-    wide = "int64" if whole and not is_float(context.dtype) else "float64"
-    return generate(
-        context, "arange", lambda i: scalar(start, wide) + s.cast(i, wide) * scalar(step, wide)
+    whole = all(
+        not isinstance(v, float) and (isinstance(v, int) or v.ty.dtype == "int64") for v in (start, step)
     )
+    wide = "int64" if whole and not is_float(context.dtype) else "float64"
+    return generate(context, "arange", lambda i: scalar(start, wide) + s.cast(i, wide) * scalar(step, wide))
 
 
 @converter(aten.arange.default, dtypes=NUMBERS)

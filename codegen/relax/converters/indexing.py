@@ -41,9 +41,7 @@ def embedding(context: Context, table: Expr, indices: Expr, *_: Any) -> Expr:
     shape = context.shape
 
     def define(rows: te.Tensor, places: te.Tensor) -> te.Tensor:
-        return te.compute(
-            shape, lambda *i: rows(s.cast(places(*i[:-1]), "int64"), i[-1]), name="embedding"
-        )
+        return te.compute(shape, lambda *i: rows(s.cast(places(*i[:-1]), "int64"), i[-1]), name="embedding")
 
     return context.kernel("embedding", [table, indices], define)
 
@@ -273,7 +271,9 @@ def scatter_reduce(
 
 
 @converter(aten.index_put.default, aten._unsafe_index_put.default)
-def index_put(context: Context, x: Expr, indices: Sequence[Expr | None], values: Expr, *accumulate: bool) -> Expr:
+def index_put(
+    context: Context, x: Expr, indices: Sequence[Expr | None], values: Expr, *accumulate: bool
+) -> Expr:
     fakes = [v for v in context.values[1] if v is not None]
     if any(f.dtype == torch.bool for f in fakes):
         return _masked_put(context, x, indices, values, bool(accumulate and accumulate[0]))
@@ -374,7 +374,9 @@ def slice_scatter(context: Context, x: Expr, source: Expr, dim: int, start: Any,
     def define(data: te.Tensor, part: te.Tensor) -> te.Tensor:
         def element(*i: Any) -> Any:
             place = tirx.floordiv(i[axis] - first, stride)
-            inside = tirx.all(i[axis] >= first, place < count, tirx.EQ(tirx.floormod(i[axis] - first, stride), 0))
+            inside = tirx.all(
+                i[axis] >= first, place < count, tirx.EQ(tirx.floormod(i[axis] - first, stride), int64(0))
+            )
             return tirx.if_then_else(inside, part(*i[:axis], place, *i[axis + 1 :]), data(*i))
 
         return te.compute(sizes, element, name="slice_scatter")

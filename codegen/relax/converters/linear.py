@@ -118,5 +118,3 @@ def addbmm(context: Context, offset: Expr, a: Expr, b: Expr, beta: Any, alpha: A
 def outer(context: Context, a: Expr, b: Expr) -> Expr:
     column = context.reshape(a, [*shape_of(a), 1])
     return elementwise(context, "outer", [column, b], lambda x, y: x * y)
-
-

@@ -9,7 +9,15 @@ import torch
 from tvm import te, tirx
 
 from graphopt.codegen.relax import scalars as s
-from graphopt.codegen.relax.context import Context, Expr, Unsupported, dtype_of, normalize_axis, rank_of, shape_of
+from graphopt.codegen.relax.context import (
+    Context,
+    Expr,
+    Unsupported,
+    dtype_of,
+    normalize_axis,
+    rank_of,
+    shape_of,
+)
 from graphopt.codegen.relax.converters.reduction import count, mean_and_variance
 from graphopt.codegen.relax.dtypes import FLOATS, arithmetic_dtype
 from graphopt.codegen.relax.registry import converter
@@ -34,7 +42,9 @@ def batch_norm_inference(
 
         return te.compute(channels, element, name="scale")
 
-    scale = context.kernel("batch_norm_scale", [variance, *([weight] if weight is not None else [])], scale_of)
+    scale = context.kernel(
+        "batch_norm_scale", [variance, *([weight] if weight is not None else [])], scale_of
+    )
 
     def shift_of(m: te.Tensor, k: te.Tensor, *b: te.Tensor) -> te.Tensor:
         def element(c: Any) -> Any:

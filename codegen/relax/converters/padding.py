@@ -52,7 +52,9 @@ def _pad_by(
     def define(data: te.Tensor) -> te.Tensor:
         return te.compute(
             shape,
-            lambda *i: data(*(source(v - before[k], sizes[k]) if k in touched else v for k, v in enumerate(i))),
+            lambda *i: data(
+                *(source(v - before[k], sizes[k]) if k in touched else v for k, v in enumerate(i))
+            ),
             name=name,
         )
 

@@ -25,7 +25,9 @@ def _one(like: Scalar, value: float = 1.0) -> Scalar:
     return s.constant(value, like.ty.dtype)
 
 
-def _unary(target: torch._ops.OpOverload, function: Callable[[Scalar], Scalar], dtypes: frozenset[Any]) -> None:
+def _unary(
+    target: torch._ops.OpOverload, function: Callable[[Scalar], Scalar], dtypes: frozenset[Any]
+) -> None:
     def convert(context: Context, x: Expr) -> Expr:
         # Functions into the reals take integers as float32; the others stay in the operand's type.
         compute = context.dtype if is_float(context.dtype) else dtype_of(x)
@@ -110,7 +112,9 @@ def bitwise_not(context: Context, x: Expr) -> Expr:
 
 
 @converter(aten.nan_to_num.default, dtypes=ALL)
-def nan_to_num(context: Context, x: Expr, nan: float | None, posinf: float | None, neginf: float | None) -> Expr:
+def nan_to_num(
+    context: Context, x: Expr, nan: float | None, posinf: float | None, neginf: float | None
+) -> Expr:
     dtype = dtype_of(x)
     if not is_float(dtype):
         return x
@@ -193,7 +197,7 @@ def _logical(function: Callable[[Scalar, Scalar], Scalar]) -> Callable[[Scalar, 
 
 _binary([aten.logical_and.default], "logical_and", _logical(tirx.And), ALL)
 _binary([aten.logical_or.default], "logical_or", _logical(tirx.Or), ALL)
-_binary([aten.logical_xor.default], "logical_xor", _logical(tirx.NE), ALL)
+_binary([aten.logical_xor.default], "logical_xor", _logical(s.differ), ALL)
 
 for _key, _bitwise in {"and": tirx.bitwise_and, "or": tirx.bitwise_or, "xor": tirx.bitwise_xor}.items():
     _packet = getattr(aten, f"bitwise_{_key}")
@@ -221,7 +225,11 @@ def add(context: Context, a: Any, b: Any, alpha: Any) -> Expr:
     if alpha == 1 or alpha is True:
         return elementwise(context, "add", [a, b], lambda x, y: x + y, compute=promoted(context.values[:2]))
     return elementwise(
-        context, "add", [a, b], lambda x, y: x + y * scalar(alpha, y.ty.dtype), compute=promoted(context.values[:2])
+        context,
+        "add",
+        [a, b],
+        lambda x, y: x + y * scalar(alpha, y.ty.dtype),
+        compute=promoted(context.values[:2]),
     )
 
 

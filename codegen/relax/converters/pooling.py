@@ -36,7 +36,11 @@ def _max_pool(rank: int) -> Callable[..., Expr]:
         context: Context, x: Expr, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
     ) -> Expr:
         sizes = _per_axis(kernel, rank)
-        steps, pads, dilations = _per_axis(stride, rank, sizes), _per_axis(padding, rank), _per_axis(dilation, rank)
+        steps, pads, dilations = (
+            _per_axis(stride, rank, sizes),
+            _per_axis(padding, rank),
+            _per_axis(dilation, rank),
+        )
         lead, shape, dtype = rank_of(x) - rank, context.shape, dtype_of(x)
 
         def define(data: te.Tensor) -> te.Tensor:

@@ -48,7 +48,9 @@ def reduce(
     """
     sizes = shape_of(x)
     shape = [
-        tirx.IntImm("int64", 1) if i in axes else size for i, size in enumerate(sizes) if keepdim or i not in axes
+        tirx.IntImm("int64", 1) if i in axes else size
+        for i, size in enumerate(sizes)
+        if keepdim or i not in axes
     ]
     dtype = dtype or context.dtype
 
@@ -172,7 +174,9 @@ def all_all(context: Context, x: Expr) -> Expr:
 # -- positions -------------------------------------------------------------------------------------
 
 
-def _extreme(context: Context, x: Expr, dim: int | None, keepdim: bool, reducer: Any, name: str) -> list[Expr]:
+def _extreme(
+    context: Context, x: Expr, dim: int | None, keepdim: bool, reducer: Any, name: str
+) -> list[Expr]:
     """Values and int64 positions along ``dim`` (of the flat tensor if None); the first of equals."""
     if dim is None:
         sizes = shape_of(x)
@@ -223,7 +227,9 @@ def argmin(context: Context, x: Expr, dim: int | None, keepdim: bool) -> Expr:
 # -- statistics ------------------------------------------------------------------------------------
 
 
-def mean_and_variance(data: te.Tensor, axes: Sequence[int], wide: str, correction: Any) -> tuple[te.Tensor, te.Tensor]:
+def mean_and_variance(
+    data: te.Tensor, axes: Sequence[int], wide: str, correction: Any
+) -> tuple[te.Tensor, te.Tensor]:
     """Two-pass mean and variance over ``axes``, kept as axes of size 1.
 
     Args:

@@ -10,7 +10,15 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from graphopt.codegen.relax import scalars as s
-from graphopt.codegen.relax.context import Context, Expr, Unsupported, dtype_of, normalize_axis, rank_of, shape_of
+from graphopt.codegen.relax.context import (
+    Context,
+    Expr,
+    Unsupported,
+    dtype_of,
+    normalize_axis,
+    rank_of,
+    shape_of,
+)
 from graphopt.codegen.relax.converters.indexing import _block
 from graphopt.codegen.relax.converters.shape import pieces
 from graphopt.codegen.relax.dtypes import ALL, NUMBERS, arithmetic_dtype, is_float
@@ -113,9 +121,7 @@ def sorted_along(context: Context, x: Expr, axis: int, descending: bool) -> list
                         right = order[tuple(at(tirx.min(heads[1], length - 1)))]
                         # The right half goes first only if it must: equal elements keep their order.
                         right_first = _precedes(element(right), element(left), descending)
-                        from_right = tirx.Or(
-                            heads[0] >= middle, tirx.And(heads[1] < high, right_first)
-                        )
+                        from_right = tirx.Or(heads[0] >= middle, tirx.And(heads[1] < high, right_first))
                         with T.If(from_right):
                             with T.Then():
                                 T.buffer_store(scratch, right, at(low + k))

@@ -116,7 +116,8 @@ def movedim(context: Context, x: Expr, source: Any, destination: Any) -> Expr:
     rank = rank_of(x)
     sources = [normalize_axis(d, rank) for d in (source if isinstance(source, (list, tuple)) else [source])]
     targets = [
-        normalize_axis(d, rank) for d in (destination if isinstance(destination, (list, tuple)) else [destination])
+        normalize_axis(d, rank)
+        for d in (destination if isinstance(destination, (list, tuple)) else [destination])
     ]
     placed = dict(zip(targets, sources, strict=True))
     rest = iter(i for i in range(rank) if i not in sources)
@@ -197,7 +198,9 @@ def _roll(context: Context, x: Expr, shifts: dict[int, Any], sizes: Sequence[Any
     def define(data: te.Tensor) -> te.Tensor:
         return te.compute(
             list(sizes),
-            lambda *i: data(*(tirx.floormod(v - shifts[k], sizes[k]) if k in shifts else v for k, v in enumerate(i))),
+            lambda *i: data(
+                *(tirx.floormod(v - shifts[k], sizes[k]) if k in shifts else v for k, v in enumerate(i))
+            ),
             name="roll",
         )
 
@@ -249,7 +252,9 @@ def pieces(context: Context, x: Expr, axis: int, lengths: Sequence[Any]) -> list
 
         def define(data: te.Tensor, shape: Any = shape, start: Any = start) -> te.Tensor:
             return te.compute(
-                shape, lambda *i: data(*(v + start if k == axis else v for k, v in enumerate(i))), name="split"
+                shape,
+                lambda *i: data(*(v + start if k == axis else v for k, v in enumerate(i))),
+                name="split",
             )
 
         results.append(context.kernel("split", [x], define) if len(lengths) > 1 else x)
