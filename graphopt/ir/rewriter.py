@@ -147,8 +147,9 @@ class Rewriter:
         Returns:
             a get_attr node ahead of everything that computes.
         """
+        name = self._free_of_tensors(name)
         target, i = name, 1
-        while target in self._attributes or self._is_taken(target):
+        while target in self._attributes or self._lookup(target) is not None:
             target, i = f"{name}_{i}", i + 1
         module: torch.nn.Module = self.program.graph_module
         *path, leaf = target.split(".")
@@ -172,16 +173,19 @@ class Rewriter:
         self._created.append(node)
         return node
 
-    def _is_taken(self, target: str) -> bool:
+    def _lookup(self, target: str) -> Any:
         value: Any = self.program.graph_module
-        for i, part in enumerate(target.split(".")):
+        for part in target.split("."):
             value = getattr(value, part, None)
-            if value is None:
-                return False
-            if not isinstance(value, torch.nn.Module):
-                return True  # a tensor stands there, or in the way of the path
-            del i
-        return True
+        return value
+
+    def _free_of_tensors(self, name: str) -> str:
+        """``fc.bias.folded`` -> ``fc.bias_folded``: a name cannot go on below a tensor."""
+        parts = name.split(".")
+        for i in range(1, len(parts)):
+            if isinstance(self._lookup(".".join(parts[:i])), torch.Tensor):
+                return ".".join([*parts[: i - 1], "_".join(parts[i - 1 :])])
+        return name
 
     # -- taking nodes out --------------------------------------------------------------------
 

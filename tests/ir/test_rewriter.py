@@ -88,6 +88,7 @@ def test_constants_get_free_names_and_keep_their_kind(program: Program) -> None:
         rewriter.replace(old, rewriter.call(aten.linear, old.args[0], weight, bias))
     result = rewriter.finish().check()
     assert weight.target == "body.0.weight_1"
+    assert bias.target == "body.0.bias_folded"
     assert set(result.constants) == {"body.0.weight_1", str(bias.target)}
     assert result.constant("body.0.weight_1").requires_grad
     assert not result.constant(bias).requires_grad
