@@ -27,7 +27,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.zoo import Model
+    from benchmarks.zoo.model import Model
     from graphopt.ir.program import Program
     from graphopt.verification import VerificationReport
 
@@ -88,13 +88,12 @@ class Run:
                 _print(stage=stage, failed=_reason(error))
                 if stage == "captured":
                     break
-                if stage == "cleaned":
-                    self.clean = self.program
         return 1 if failures else 0
 
     def captured(self) -> dict[str, Any]:
         start = time.perf_counter()
         self.program: Program = self.model.capture(dynamic=not self.static)
+        self.clean: Program = self.program  # what is compiled if the cleanup fails
         seconds = time.perf_counter() - start
         report = self._agrees(self.model.reference())
         return {
@@ -111,7 +110,7 @@ class Run:
         from graphopt import passes as P
 
         start = time.perf_counter()
-        self.clean: Program = PassManager([P.Cleanup()], verify="off").run(self.program).program
+        self.clean = PassManager([P.Cleanup()], verify="off").run(self.program).program
         seconds = time.perf_counter() - start
         return {
             "nodes": nodes(self.clean),
