@@ -73,9 +73,15 @@ def import_onnx(
     input_shapes, dimensions = read_dimensions(inputs, shapes)
     apply_user_dims(input_shapes, dimensions, dims or {})
 
-    module.share_axes(input_shapes)
-    facts = learn_facts(module, input_shapes, dtypes, dimensions)
-    notes = narrow(facts, input_shapes, dimensions)
+    notes: list[str] = []
+    while True:
+        module.share_axes(input_shapes)
+        facts = learn_facts(module, input_shapes, dtypes, dimensions)
+        probed = dict(facts.sizes)
+        notes += narrow(facts, input_shapes, dimensions)
+        # Sizes chosen after the run have to be tried too; each round fixes a dimension for good.
+        if facts.sizes == probed:
+            break
     module.share_axes(input_shapes)
     exported = _export(module, input_shapes, dtypes, dimensions, facts)
     program = Program.from_exported(
