@@ -150,3 +150,17 @@ def test_no_false_alarm_and_little_slack_on_random_graphs() -> None:
             assert result.ok, (seed, result)
             ratios.append(result.ratio)
     assert 0.005 < float(np.median(ratios)) < 0.2
+
+
+def test_dialect_operators_are_perturbed_inside() -> None:
+    """A custom op is opaque to torch's dispatch modes: its reference runs instead, rounding by rounding."""
+    from graphopt.dialect import registry
+
+    registry.load()
+    program = capture(lambda x: torch.ops.graphopt.silu_mul(x, x + 1.0), X)
+    plain = capture(lambda x: (lambda up: x * torch.sigmoid(x) * up)(x + 1.0), X)
+    (fused,), (expanded,) = (measure_noise(p.graph_module, [X]).outputs for p in (program, plain))
+    assert torch.allclose(fused.reference, expanded.reference, rtol=1e-14)
+    assert torch.equal(fused.noise, expanded.noise)
+    assert verify(program, plain).ok
+    assert not verify(program, lambda x: F.gelu(x) * (x + 1.0)).ok
