@@ -17,8 +17,17 @@ from graphopt.ir.program import Program
 
 
 def has_new_constants(candidate: Program, reference: Program) -> bool:
-    """True if a floating-point constant of ``candidate`` is not, bit for bit, one of ``reference``."""
-    if _numbers(candidate) - _numbers(reference):
+    """True if a floating-point constant of ``candidate`` is not, bit for bit, one of ``reference``.
+
+    Or if a number of ``reference`` that had to be rounded is gone: ``gelu`` has the exact ``sqrt(2)``
+    inside where its decomposition, as files hold it, has 1.41421354.
+    """
+    new, old = _numbers(candidate), _numbers(reference)
+    if {v for v in new - old if _rounded(v, torch.float32)}:
+        return True
+    single = {t.item() for t in reference.constants.values() if t.numel() == 1 and t.is_floating_point()}
+    kept = {t.item() for t in candidate.constants.values() if t.numel() == 1 and t.is_floating_point()}
+    if {v for v in (old | single) - new - kept if math.isfinite(v) and _rounded(v, torch.float16)}:
         return True
     known = list(reference.constants.values())
     same_storage = {_key(t) for t in known}
@@ -33,16 +42,21 @@ def has_new_constants(candidate: Program, reference: Program) -> bool:
 
 
 def _numbers(program: Program) -> set[float]:
-    """Numbers written in the graph that float32 cannot hold exactly."""
-    found: list[float] = []
+    """Floating-point numbers written in the graph."""
+    found: set[float] = set()
 
     def collect(value: Any) -> None:
         if isinstance(value, float) and math.isfinite(value):
-            found.append(value)
+            found.add(value)
 
     for node in program.calls():
         fx.node.map_aggregate((node.args, node.kwargs), collect)
-    return {v for v in found if float(torch.tensor(v, dtype=torch.float32)) != v}
+    return found
+
+
+def _rounded(value: float, dtype: torch.dtype) -> bool:
+    """Whether ``dtype`` cannot hold a number exactly: it is not one like 6.0 or 0.5."""
+    return float(torch.tensor(value, dtype=dtype)) != value
 
 
 def _key(tensor: Tensor) -> tuple[object, ...]:
