@@ -129,7 +129,7 @@ def bench(
         data = Path(folder) / "inputs.npz"
         np.savez(data, **arrays)  # type: ignore[arg-type]
         files = {"graphopt": path, **{name: original for name in against if original is not None}}
-        times = _take_turns(files, data, threads, rounds, seconds)
+        times = take_turns(files, data, threads, rounds, seconds)
     first = times["graphopt"]
     results = []
     for name, per_round in times.items():
@@ -201,9 +201,21 @@ def _default_size(dim_range: Any) -> int:
     return -(-size // dim_range.multiple_of) * dim_range.multiple_of
 
 
-def _take_turns(
+def take_turns(
     files: Mapping[str, Path], data: Path, threads: int, rounds: int, seconds: float
 ) -> dict[str, list[list[float]]]:
+    """Seconds of every run, by engine and round.
+
+    Args:
+        files: the model of each engine (one of :data:`ENGINES`), in the form that the engine reads.
+        data: ``.npz`` with the inputs by name.
+        threads: for each engine.
+        rounds: turns that each engine takes.
+        seconds: length of a turn; at least one run.
+
+    Raises:
+        InternalError: an engine's process ended.
+    """
     workers: dict[str, _Worker] = {}
     try:
         for name, path in files.items():
