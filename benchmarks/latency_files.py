@@ -1,0 +1,71 @@
+"""The files that each engine needs to run one model, made in a process of its own.
+
+``python -m benchmarks.latency_files NAME FOLDER`` writes ``model.so`` (ours), ``model.onnx``
+(onnxruntime), ``model.pt2`` (torch) and ``inputs.npz``.  What is there already is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.zoo.model import Model
+
+FILES = {"graphopt": "model.so", "onnxruntime": "model.onnx", "torch": "model.pt2"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency_files", description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--size", choices=("small", "full"), default="full")
+    parser.add_argument("--dynamic", action="store_true")
+    parser.add_argument("--engines", default=",".join(FILES))
+    options = parser.parse_args(arguments)
+    prepare(options.name, options.size, options.dynamic, options.folder, options.engines.split(","))
+    return 0
+
+
+def prepare(name: str, size: str, dynamic: bool, folder: Path, engines: list[str]) -> None:
+    """Writes the files of ``engines`` for one model into ``folder``."""
+    import numpy as np
+
+    import graphopt
+    from benchmarks.zoo import get
+    from graphopt import PassManager
+    from graphopt import passes as P
+
+    folder.mkdir(parents=True, exist_ok=True)
+    model = get(name, "small" if size == "small" else "full")
+    arrays = {n: t.numpy() for n, t in zip(model.input_names, model.inputs, strict=True)}
+    np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]
+    wanted = {e: folder / FILES[e] for e in engines if not (folder / FILES[e]).exists()}
+    if "onnxruntime" in wanted:
+        shutil.copyfile(onnx_file(model, name, size), wanted["onnxruntime"])
+    if "torch" not in wanted and "graphopt" not in wanted:
+        return
+    program = model.capture(dynamic=dynamic)
+    if "torch" in wanted:
+        program.save(wanted["torch"])
+    if "graphopt" in wanted:
+        cleaned = PassManager([P.Cleanup()], verify="off").run(program).program
+        graphopt.compile(cleaned, target="cpu").save(wanted["graphopt"])
+
+
+def onnx_file(model: Model, name: str, size: str) -> Path:
+    """The model's own file, or what ``torch.onnx.export`` writes."""
+    if model.path is not None:
+        return model.path
+    from benchmarks.zoo.onnx_export import as_onnx
+
+    path = as_onnx(model, f"{name}-{size}").path
+    assert path is not None
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())
