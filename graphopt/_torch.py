@@ -5,10 +5,11 @@ A torch upgrade that moves one of these breaks here and nowhere else.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._dispatch.python import enable_python_dispatcher
 from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
 from torch._export.verifier import TrainingIRVerifier
@@ -27,11 +28,16 @@ from torch.utils._pytree import tree_map
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
+if TYPE_CHECKING:
+    import onnx_ir
+    from torch.fx import Node
+
 __all__ = [
     "ConstantSource",
     "DimDynamic",
     "FakeTensor",
     "FakeTensorMode",
+    "OnnxTranslation",
     "ShapeEnv",
     "StatelessSymbolicContext",
     "TrainingIRVerifier",
@@ -95,3 +101,54 @@ def pt2_deserialize(
     return ExportedProgramDeserializer().deserialize(
         _dict_to_dataclass(Schema, model), state_dict, constants, None
     )
+
+
+def _backed_size_oblivious() -> AbstractContextManager[None]:
+    """While it lasts, symbolic sizes may turn out to be 0 or 1."""
+    from torch.fx.experimental import _config
+
+    return _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+
+
+class OnnxTranslation:
+    """torch.onnx's translation of operators, without the rest of ``torch.onnx.export``.
+
+    The public function decomposes the whole graph each time, which takes two thirds of its time, and
+    names one untranslatable operator where there may be many.
+
+    Args:
+        opset: version of the ONNX operator set.
+        custom: translations that go before torch.onnx's own.
+    """
+
+    def __init__(self, opset: int, custom: Mapping[Callable[..., Any], Callable[..., Any]]) -> None:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        self._registry = ONNXRegistry.from_torchlib(opset_version=opset)
+        for target, function in custom.items():
+            self._registry.register_op(target, function)
+
+    def untranslatable(self, exported: ExportedProgram) -> list[Node]:
+        """The calls that no translation is known for."""
+        calls = (node for node in exported.graph.nodes if node.op == "call_function")
+        return [node for node in calls if not self._registry.is_registered(node.target)]
+
+    def decompose(self, exported: ExportedProgram) -> ExportedProgram:
+        """The program with operators that have no translation decomposed, as far as torch can."""
+        from torch.onnx._internal.exporter._fx_passes import decompose_with_registry
+
+        with _backed_size_oblivious():
+            return decompose_with_registry(exported, self._registry)
+
+    def translate(self, exported: ExportedProgram) -> onnx_ir.Model:
+        """The ONNX model; the program's graph module is changed on the way."""
+        from torch.onnx._internal.exporter._core import _exported_program_to_onnx_program
+        from torch.onnx._internal.exporter._fx_passes import (
+            insert_type_promotion_nodes,
+            remove_assertion_nodes,
+        )
+
+        with _backed_size_oblivious():
+            insert_type_promotion_nodes(exported.graph_module)
+        remove_assertion_nodes(exported.graph_module)
+        return _exported_program_to_onnx_program(exported, registry=self._registry).model

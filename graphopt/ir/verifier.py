@@ -32,13 +32,17 @@ from graphopt.ir.schema import bound_arguments
 from graphopt.ir.signature import Signature
 
 
-def check_program(program: Program) -> None:
+def check_program(program: Program, *, values: bool = True) -> None:
     """Raises on the first invariant that does not hold.
+
+    Args:
+        program: what is checked.
+        values: check ``values`` too; it propagates the whole graph, which takes most of the time.
 
     Raises:
         PassError: GO-4001, naming the invariant, the node and the user's layer.
     """
-    for invariant, node, problem in violations(program):
+    for invariant, node, problem in violations(program, values=values):
         raise PassError(
             f"invariant {invariant!r} is broken: {problem}",
             code="GO-4001",
@@ -53,7 +57,10 @@ def check_same_signature(before: Signature, after: Signature) -> None:
     Raises:
         PassError: GO-4001, naming the first difference.
     """
-    for kind, old, new in (("inputs", before.inputs, after.inputs), ("outputs", before.outputs, after.outputs)):
+    for kind, old, new in (
+        ("inputs", before.inputs, after.inputs),
+        ("outputs", before.outputs, after.outputs),
+    ):
         if old != new:
             was = next((str(a) for a, b in zip(old, new, strict=False) if a != b), f"{len(old)} of them")
             now = next((str(b) for a, b in zip(old, new, strict=False) if a != b), f"{len(new)} of them")
@@ -67,7 +74,7 @@ def check_same_signature(before: Signature, after: Signature) -> None:
         )
 
 
-def violations(program: Program) -> Iterator[tuple[str, fx.Node | None, str]]:
+def violations(program: Program, *, values: bool = True) -> Iterator[tuple[str, fx.Node | None, str]]:
     """Every broken invariant as (invariant, node, problem); lazily, cheap ones first."""
     try:
         program.graph.lint()
@@ -76,7 +83,8 @@ def violations(program: Program) -> Iterator[tuple[str, fx.Node | None, str]]:
         return  # nothing below can be read from a graph that is not well formed
     for node in program.graph.nodes:
         yield from _form(program, node)
-    yield from _values(program)
+    if values:
+        yield from _values(program)
     yield from _symbols(program)
     yield from _signature(program)
 
@@ -166,7 +174,10 @@ def _known(node: fx.Node, facts: tuple[Any, ...]) -> bool:
     if before is None or len(before) != len(facts):
         return False
     plain = (int, float, str, bool, type(None))
-    return all(a is b or (type(a) is type(b) and isinstance(a, plain) and a == b) for a, b in zip(before, facts, strict=True))
+    return all(
+        a is b or (type(a) is type(b) and isinstance(a, plain) and a == b)
+        for a, b in zip(before, facts, strict=True)
+    )
 
 
 def _difference(old: Any, new: Any) -> str | None:
@@ -227,7 +238,11 @@ def _signature(program: Program) -> Iterator[tuple[str, fx.Node | None, str]]:
                 have = f"{value.dtype} {list(shape)}"
                 yield "signature", node, f"{kind} {spec.name!r} is {have}, the signature says {spec}"
             elif not _same_dims(spec.shape, shape):
-                yield "signature", node, f"{kind} {spec.name!r} has shape {list(shape)}, the signature says {spec}"
+                yield (
+                    "signature",
+                    node,
+                    f"{kind} {spec.name!r} has shape {list(shape)}, the signature says {spec}",
+                )
 
 
 def _same_dims(said: tuple[int | str, ...], have: tuple[int | str, ...]) -> bool:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
+from onnxscript import optimizer, version_converter
+from onnxscript.rewriter import onnx_fusions
 
 from graphopt.exporters.onnx.legalize import ORIGIN
 from graphopt.ir.signature import TensorSpec
@@ -24,6 +26,8 @@ def finish(model: ir.Model, program: Program, opset: int) -> ir.Model:
     """Optimise ``model`` and give it the names, dimensions and origins of ``program``."""
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         _note_origin(node)
+    # The nodes are written for opset 18, but for those that only a newer one has.
+    version_converter.convert_version(model, opset, fallback=True)
     optimize(model)
     _name_interface(model, program)
     _name_dimensions(model, program.symbols)
@@ -36,9 +40,6 @@ def finish(model: ir.Model, program: Program, opset: int) -> ir.Model:
 
 def optimize(model: ir.Model) -> None:
     """Constant folding, onnxscript's own rewrites and fusions, common subexpressions, dead code."""
-    from onnxscript import optimizer
-    from onnxscript.rewriter import onnx_fusions
-
     optimizer.optimize_ir(model)
     onnx_fusions.fuse(model)
     ir.passes.Sequential(

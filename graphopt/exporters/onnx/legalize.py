@@ -26,6 +26,12 @@ def remember_origins(exported: ExportedProgram) -> None:
         node.meta["custom"] = custom
 
 
+def layers_of(node: fx.Node) -> str:
+    """The user's layers that a node of a prepared graph comes from, for messages."""
+    known = (node.meta.get("custom") or {}).get(ORIGIN)
+    return ", ".join(json.loads(known)[0]) if known else ""
+
+
 def legalize(exported: ExportedProgram) -> None:
     """Rewrites calls in place; shapes and dtypes of results stay."""
     for node in exported.graph.nodes:
