@@ -91,11 +91,19 @@ def import_onnx(
         dim_names={(a.input, a.axis): d.name for d in dimensions.values() for a in d.axes},
         dim_ranges={d.name: d.range for d in dimensions.values()},
     )
-    program.notes.extend(notes)
-    program.notes.extend(
-        f"dimension {name!r} is always {expr}" for name, expr in facts.same.items() if name in dimensions
-    )
+    program.notes.extend([*notes, *_related(program, dimensions)])
     return program
+
+
+def _related(program: Program, dimensions: Mapping[str, Dimension]) -> list[str]:
+    """Notes on the dimensions that torch.export found to depend on others."""
+    notes: list[str] = []
+    for dimension in dimensions.values():
+        place = dimension.axes[0]
+        have = program.signature.inputs[place.input].shape[place.axis]
+        if have != dimension.name:
+            notes.append(f"dimension {dimension.name!r} is always {have}")
+    return notes
 
 
 def _export(

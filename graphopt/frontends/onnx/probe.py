@@ -9,6 +9,7 @@ height of 48 that a text recogniser needs.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,13 +45,11 @@ class Facts:
         fixed: dimensions that can have one size only, and the node that fixes each.
         conditions: equalities between expressions of dimensions that do not always hold, each with
             the node that needs it.
-        same: dimensions that are always equal to another one (or an expression of others).
     """
 
     sizes: dict[str, int]
     fixed: dict[str, tuple[int, str]] = field(default_factory=dict)
     conditions: list[tuple[sympy.Basic, str]] = field(default_factory=list)
-    same: dict[str, sympy.Expr] = field(default_factory=dict)
 
 
 def learn_facts(
@@ -110,10 +109,15 @@ class _Run:
             self.blame.extend([node] * (len(self.env.guards) - len(self.blame)))
 
         self.module.on_node, self.module.fake_mode = record, mode
+        # A size that does not fit is no error here, and torch logs every one.
+        log = logging.getLogger("torch._subclasses.fake_tensor")
+        level = log.level
+        log.setLevel(logging.CRITICAL)
         try:
             with mode, torch.no_grad(), enable_python_dispatcher():
                 self.module(*inputs)
         finally:
+            log.setLevel(level)
             self.module.on_node = self.module.fake_mode = None
 
     def _input(self, mode: FakeTensorMode, index: int, spec: InputShape) -> torch.Tensor:
@@ -157,10 +161,6 @@ class _Run:
             value = self.env.simplify(size)
             if value.is_number:
                 facts.fixed.setdefault(name, (int(value), self._blame_of(size)))
-            elif value != size:
-                target = self._named(value)
-                if target != symbol(name):
-                    facts.same.setdefault(name, target)
         for guard, node in zip(self.env.guards, self.blame, strict=False):
             if isinstance(guard.expr, sympy.Eq):
                 named = self._named(guard.expr)
