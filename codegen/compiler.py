@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from graphopt.ir.program import Program
     from graphopt.ir.signature import Signature
 
+# Loops whose conditions a schedule marks as likely are split into a part without them and a remainder.
+_LOWERING = {"s_tir.LoopPartition": {"partition_const_loop": True}}
 _RESHAPE = tvm.ir.Op.get("relax.reshape")
 
 
@@ -143,7 +145,8 @@ def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, str]], str]:
 
 def _generate(mod: tvm.IRModule, target: Target) -> tvm.runtime.Module:
     try:
-        return relax.build(mod, tvm.target.Target(target.tvm_config()), relax_pipeline=None).mod
+        with tvm.transform.PassContext(opt_level=3, config=_LOWERING):
+            return relax.build(mod, tvm.target.Target(target.tvm_config()), relax_pipeline=None).mod
     except GraphoptError:
         raise
     except Exception as error:  # TVM raises whatever its C++ threw

@@ -7,6 +7,7 @@ from typing import Any
 
 import tvm_ffi
 from tvm import s_tir, tirx
+from tvm.error import InternalError
 
 from graphopt.codegen.schedules.rule import NotApplicable
 
@@ -80,6 +81,21 @@ class Block:
                 return position
         return None
 
+    def written_place(self, position: int) -> int:
+        """The dimension of the output that an axis indexes.
+
+        Raises:
+            NotApplicable: it is not the index of one dimension.
+        """
+        for place, index in enumerate(self.indices(self.stmt.writes[0])):
+            if index.same_as(self.axes[position].var):
+                return place
+        raise NotApplicable(f"axis {position} of {self.name} does not index its output")
+
+    def axis_extent(self, position: int) -> tirx.Expr:
+        """The extent of an axis as an expression."""
+        return self.stmt.iter_vars[position].dom.extent
+
     def uses(self, region: Any, axis: Axis) -> bool:
         """Whether a read depends on the axis."""
         return any(mentions(i, axis.var) for i in self.indices(region))
@@ -129,7 +145,8 @@ def attempt(primitive: Any, *arguments: Any) -> bool:
     """Apply a primitive whose precondition may not hold; whether it did."""
     try:
         primitive(*arguments)
-    except s_tir.ScheduleError:
+    except (s_tir.ScheduleError, InternalError):
+        # ReverseComputeInline fails with an internal check where an index is not affine.
         return False
     return True
 

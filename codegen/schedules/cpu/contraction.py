@@ -9,12 +9,29 @@ Matrix Multiplication", ACM TOMS 34(3), 2008, section 4; without their packing i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from tvm import ir, s_tir, tirx
 from tvm.sym import Analyzer
 
-from graphopt.codegen.schedules.blocks import SPATIAL, Axis, Block, attempt, collect, mentions, top_blocks
+from graphopt.codegen.schedules.blocks import (
+    SPATIAL,
+    Axis,
+    Block,
+    attempt,
+    collect,
+    loop_extent,
+    mentions,
+    top_blocks,
+)
+from graphopt.codegen.schedules.cpu.guarded import (
+    guard_write_back,
+    mark_likely,
+    name_extents,
+    restore_extents,
+    widen,
+)
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count, register_rows, vector_width
 from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
@@ -26,7 +43,8 @@ def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     return sum(b.is_reduction for b in blocks) == 1 and all(b.is_spatial or b.is_reduction for b in blocks)
 
 
-def _apply(schedule: s_tir.Schedule, target: Target) -> None:
+def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
+    schedule, names = name_extents(schedule, _main(schedule))
     main = _main(schedule)
     if len(main.stmt.writes) != 1 or main.last_written_axis() is None:
         raise NotApplicable("the output is not one buffer with an axis as its innermost dimension")
@@ -37,11 +55,50 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> None:
     write_back = Block(schedule, schedule.cache_write(main.handle, 0, "local"))
     _inline_consumers(schedule, write_back)
     _merge_plane(schedule, main, write_back)
-    _tile(schedule, main, write_back, target)
+    tile = _Tile.of(main, Registers.of(target))
+    odd = tile.odd_axes(main)
+    places = {main.written_place(p): write_back.axis_extent(main.written_place(p)) for p in odd}
+    column = main.written_place(tile.column)
+    if odd:
+        schedule = widen(schedule, main, odd, tile.column)
+        main = Block(schedule, schedule.get_sblock(main.name))
+        write_back = Block(schedule, schedule.get_sblock(write_back.name))
+    _arrange(schedule, main, write_back, tile, target)
     tiled = (main.name, f"{main.name}_init", write_back.name)
-    for block in top_blocks(schedule):
-        if block.name not in tiled and block.is_spatial:
-            schedule_spatial(schedule, block.handle, target)
+    stages = [b for b in top_blocks(schedule) if b.name not in tiled and b.is_spatial]
+    for block in stages:
+        schedule_spatial(schedule, block.handle, target)
+    schedule = mark_likely(schedule, {b.name for b in stages})
+    if odd:
+        schedule = guard_write_back(schedule, write_back.name, places, column)
+    return restore_extents(schedule, names)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """The tile kept in registers: ``rows`` of axis ``row`` by ``width`` of axis ``column`` (positions)."""
+
+    column: int
+    width: int
+    row: int | None
+    rows: int
+
+    @staticmethod
+    def of(main: Block, registers: Registers) -> _Tile:
+        column = _vector_position(main)
+        width = vector_width(main.axes[column].extent, registers)
+        reused = _reused_axis(main)
+        if reused is None:
+            return _Tile(column, width, None, 1)
+        return _Tile(column, width, main.axes.index(reused), register_rows(reused.extent, width, registers))
+
+    def odd_axes(self, main: Block) -> dict[int, int]:
+        """The axes that the tile does not divide, with the tile's size there."""
+        sizes = (
+            {self.column: self.width} if self.row is None else {self.row: self.rows, self.column: self.width}
+        )
+        extents = {p: main.axes[p].extent for p in sizes}
+        return {p: n for p, n in sizes.items() if n > 1 and ((e := extents[p]) is None or e % n)}
 
 
 def _main(schedule: s_tir.Schedule) -> Block:
@@ -141,33 +198,28 @@ def _merge_plane(schedule: s_tir.Schedule, main: Block, write_back: Block) -> No
     write_back.refresh()
 
 
-def _tile(schedule: s_tir.Schedule, main: Block, write_back: Block, target: Target) -> None:
-    """Split the vector and the reused axis, keep the tile in registers, write it back once."""
-    registers = Registers.of(target)
-    position = _vector_position(main)
-    reused = _reused_axis(main)
-    vector, loops = main.axes[position], main.loops
-    width = vector_width(vector.extent, registers)
+def _arrange(schedule: s_tir.Schedule, main: Block, write_back: Block, tile: _Tile, target: Target) -> None:
+    """Order the loops: tiles outside, the reduction around one tile, which is then written back once."""
+    loops = main.loops
     outer = [x for x, a in zip(loops, main.axes, strict=True) if a.kind == SPATIAL]
     reduced = [x for x, a in zip(loops, main.axes, strict=True) if a.kind != SPATIAL]
-    vector_outer, vector_inner = schedule.split(loops[position], factors=[None, width])
-    outer.remove(loops[position])
-    inner = [vector_inner]
-    if reused is not None:
-        row_loop = loops[main.axes.index(reused)]
-        rows = register_rows(reused.extent, width, registers)
-        row_outer, row_inner = schedule.split(row_loop, factors=[None, rows])
-        outer[outer.index(row_loop)] = row_outer
-        inner.insert(0, row_inner)
-    schedule.reorder(*outer, vector_outer, *reduced, *inner)
-    schedule.reverse_compute_at(write_back.handle, vector_outer)
-    schedule.vectorize(vector_inner)
-    if reused is not None:
+    columns, lane = schedule.split(loops[tile.column], factors=[None, tile.width])
+    outer.remove(loops[tile.column])
+    inner = [lane]
+    if tile.row is not None:
+        rows, row = schedule.split(loops[tile.row], factors=[None, tile.rows])
+        outer[outer.index(loops[tile.row])] = rows
+        inner.insert(0, row)
+    schedule.reorder(*outer, columns, *reduced, *inner)
+    schedule.reverse_compute_at(write_back.handle, columns)
+    schedule.vectorize(lane)
+    if tile.row is not None:
         schedule.unroll(inner[0])
     schedule.vectorize(schedule.get_loops(write_back.handle)[-1])
     work = count([a.extent for a in main.axes])
     if work is None or work >= SERIAL_BELOW:
-        _parallelize(schedule, [*outer, vector_outer], target)
+        # The loop over columns stays on its own: it is the one that is partitioned.
+        _parallelize(schedule, outer or [columns], target)
     # Last: loops around the separated halves can no longer be vectorised or made parallel.
     schedule.decompose_reduction(main.handle, reduced[0])
 
@@ -176,8 +228,7 @@ def _parallelize(schedule: s_tir.Schedule, loops: list[Any], target: Target) -> 
     """Fuse just enough outer loops to occupy every core, and make them parallel."""
     taken, trips = 0, 1
     while taken < len(loops) and trips < 4 * target.cores:
-        extent = schedule.get(loops[taken]).extent
-        trips *= int(extent) if isinstance(extent, int | tirx.IntImm) else 1
+        trips *= loop_extent(schedule, loops[taken]) or 1
         taken += 1
     schedule.parallel(schedule.fuse(*loops[:taken]) if taken > 1 else loops[0])
 

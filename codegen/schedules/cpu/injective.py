@@ -7,6 +7,7 @@ from typing import Any
 from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block, inline_producers, loop_extent, top_blocks
+from graphopt.codegen.schedules.cpu.guarded import mark_likely
 from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count
 from graphopt.codegen.schedules.rule import ScheduleRule
 from graphopt.codegen.targets import Target
@@ -18,9 +19,11 @@ def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     return bool(blocks) and all(b.is_spatial for b in blocks)
 
 
-def _apply(schedule: s_tir.Schedule, target: Target) -> None:
-    for block in inline_producers(schedule):
+def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
+    blocks = inline_producers(schedule)
+    for block in blocks:
         schedule_spatial(schedule, block.handle, target)
+    return mark_likely(schedule, {b.name for b in blocks})
 
 
 def schedule_spatial(schedule: s_tir.Schedule, handle: Any, target: Target) -> None:
