@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import onnx_ir as ir
 import torch
@@ -14,6 +14,11 @@ from graphopt.frontends.onnx.dtypes import torch_dtype
 if TYPE_CHECKING:
     from graphopt.frontends.onnx.interpreter import Evaluator
     from graphopt.frontends.onnx.values import Value
+
+# The class has methods of these names, for ``call.int("axis")``.
+_Int: TypeAlias = int
+_Float: TypeAlias = float
+_Str: TypeAlias = str
 
 
 class Call:
@@ -29,9 +34,9 @@ class Call:
     def __init__(
         self,
         node: ir.Node,
-        name: str,
-        opset: int,
-        bound: Mapping[str, ir.Attr],
+        name: _Str,
+        opset: _Int,
+        bound: Mapping[_Str, ir.Attr],
         evaluator: Evaluator,
     ) -> None:
         self.node = node
@@ -44,64 +49,64 @@ class Call:
 
     # -- attributes --------------------------------------------------------------------------
 
-    def attribute(self, name: str) -> ir.Attr | None:
+    def attribute(self, name: _Str) -> ir.Attr | None:
         """The attribute, resolved through the enclosing function's call where it is a reference."""
         attr = self.node.attributes.get(name)
         if attr is not None and attr.is_ref():
             return self._bound.get(str(attr.ref_attr_name))
         return attr
 
-    def has(self, name: str) -> bool:
+    def has(self, name: _Str) -> bool:
         return self.attribute(name) is not None
 
-    def int(self, name: str, default: int | None = None) -> Any:
+    def int(self, name: _Str, default: _Int | None = None) -> Any:
         return self._get(name, default)
 
-    def float(self, name: str, default: float | None = None) -> Any:
+    def float(self, name: _Str, default: _Float | None = None) -> Any:
         return self._get(name, default)
 
-    def str(self, name: str, default: str | None = None) -> Any:
+    def str(self, name: _Str, default: _Str | None = None) -> Any:
         return self._get(name, default)
 
-    def ints(self, name: str, default: Sequence[int] | None = None) -> Any:
+    def ints(self, name: _Str, default: Sequence[_Int] | None = None) -> Any:
         value = self._get(name, default)
         return None if value is None else list(value)
 
-    def floats(self, name: str, default: Sequence[float] | None = None) -> Any:
+    def floats(self, name: _Str, default: Sequence[_Float] | None = None) -> Any:
         value = self._get(name, default)
         return None if value is None else list(value)
 
-    def flag(self, name: str, default: bool = False) -> bool:
+    def flag(self, name: _Str, default: bool = False) -> bool:
         return bool(self._get(name, int(default)))
 
-    def tensor(self, name: str) -> ir.TensorProtocol | None:
+    def tensor(self, name: _Str) -> ir.TensorProtocol | None:
         attr = self.attribute(name)
         return None if attr is None else attr.as_tensor()
 
-    def graph(self, name: str) -> ir.Graph:
+    def graph(self, name: _Str) -> ir.Graph:
         attr = self.attribute(name)
         if attr is None:
             raise self.error(f"has no attribute {name!r}")
         return attr.as_graph()
 
-    def dtype(self, name: str, default: torch.dtype | None = None) -> torch.dtype | None:
+    def dtype(self, name: _Str, default: torch.dtype | None = None) -> torch.dtype | None:
         """An attribute that holds an ONNX element type (``to`` of Cast)."""
         value = self._get(name, None)
         if value is None or value == 0:
             return default
         return torch_dtype(value, f"attribute {name!r} of {self.name!r}")
 
-    def _get(self, name: str, default: Any) -> Any:
+    def _get(self, name: _Str, default: Any) -> Any:
         attr = self.attribute(name)
         return default if attr is None else attr.value
 
     # -- outputs and subgraphs ---------------------------------------------------------------
 
     @property
-    def output_count(self) -> int:
+    def output_count(self) -> _Int:
         return len(self.node.outputs)
 
-    def wants(self, index: int) -> bool:
+    def wants(self, index: _Int) -> bool:
         """Whether the node names its output ``index``."""
         return index < len(self.node.outputs) and bool(self.node.outputs[index].name)
 
@@ -111,7 +116,7 @@ class Call:
 
     # -- errors ------------------------------------------------------------------------------
 
-    def error(self, what: str, hint: str | None = None) -> InputError:
+    def error(self, what: _Str, hint: _Str | None = None) -> InputError:
         """An error about this node: ``raise call.error("has no kernel shape")``."""
         domain = f"{self.domain}." if self.domain else ""
         return InputError(

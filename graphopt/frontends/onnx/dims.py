@@ -92,8 +92,10 @@ def read_dimensions(
             if param is not None and param in by_param:
                 name = by_param[param]
             else:
-                name = param if param is not None and param.isidentifier() else None
-                name = name or _made_up(str(value.name), axis, identifiers | dimensions.keys())
+                readable = param is not None and param.isidentifier()
+                name = (
+                    str(param) if readable else _made_up(str(value.name), axis, identifiers | {*dimensions})
+                )
                 if param is not None:
                     by_param[param] = name
             dimensions.setdefault(name, Dimension(name)).axes.append(Axis(index, axis))

@@ -7,7 +7,7 @@ Two kinds: functions of the model itself, and operators that the ONNX standard d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
@@ -83,7 +83,8 @@ class Definitions:
         return _function(data)
 
 
-def _schema(domain: str, op_type: str, opset: int) -> onnx.defs.OpSchema | None:
+def _schema(domain: str, op_type: str, opset: int) -> Any:
+    """The operator's ``onnx.defs.OpSchema`` (whose type stubs lack most of it), or None."""
     try:
         return onnx.defs.get_schema(op_type, opset, domain)
     except onnx.defs.SchemaError:

@@ -19,7 +19,6 @@ from graphopt.errors import GraphoptError, InputError
 from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.constants import ConstantStore
 from graphopt.frontends.onnx.dims import InputShape
-from graphopt.frontends.onnx.dtypes import numpy_dtype
 from graphopt.frontends.onnx.functions import Definitions
 from graphopt.frontends.onnx.registry import CONVERTERS, HOST_OPS, InputKind, normal_domain
 from graphopt.frontends.onnx.values import Constant, HostValue, Value, is_symbolic
@@ -52,8 +51,9 @@ class OnnxModule(nn.Module):
             assert value.const_value is not None
             self._constants[value] = self.store.add(str(value.name), value.const_value)
         for value in graph.inputs:
-            if value.name in bound:
-                self._constants[value] = self.store.add(value.name, ir.tensor(bound[value.name]))
+            name = str(value.name)
+            if name in bound:
+                self._constants[value] = self.store.add(name, ir.tensor(bound[name]))
         self.graph_inputs = [v for v in graph.inputs if v not in self._constants]
         self.on_node: Callable[[str], None] | None = None
         self.fake_mode: FakeTensorMode | None = None
@@ -344,8 +344,3 @@ def _describe(value: Value) -> str:
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__
-
-
-def host_representable(dtype: torch.dtype) -> bool:
-    """Whether host values can have this dtype."""
-    return numpy_dtype(dtype) is not None

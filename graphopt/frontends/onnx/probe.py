@@ -122,7 +122,7 @@ class _Run:
 
     def _input(self, mode: FakeTensorMode, index: int, spec: InputShape) -> torch.Tensor:
         concrete = [s if isinstance(s, int) else self.sizes[s] for s in spec.shape]
-        context = StatelessSymbolicContext(
+        context: StatelessSymbolicContext = StatelessSymbolicContext(
             dynamic_sizes=[
                 DimDynamic.STATIC if isinstance(s, int) else DimDynamic.DYNAMIC for s in spec.shape
             ],

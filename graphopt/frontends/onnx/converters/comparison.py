@@ -45,7 +45,7 @@ def _register_pair(op_type: str, function: Callable[..., torch.Tensor]) -> None:
         return function(a, legacy_broadcast(call, a, b) if call.opset < 7 else b)
 
 
-for _name, _function in {
+for _name, _pair in {
     "And": torch.logical_and,
     "Or": torch.logical_or,
     "Xor": torch.logical_xor,
@@ -53,7 +53,7 @@ for _name, _function in {
     "BitwiseOr": torch.bitwise_or,
     "BitwiseXor": torch.bitwise_xor,
 }.items():
-    _register_pair(_name, _function)
+    _register_pair(_name, _pair)
 
 
 @op("Not")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -9,7 +11,7 @@ from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.registry import OPERAND, op
 
 
-def non_negative(indices: torch.Tensor, size: int | torch.SymInt) -> torch.Tensor:
+def non_negative(indices: torch.Tensor, size: Any) -> torch.Tensor:
     """ONNX counts negative indices from the end; torch's gathers do not."""
     return torch.where(indices < 0, indices + size, indices)
 

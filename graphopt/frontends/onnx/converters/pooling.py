@@ -175,7 +175,8 @@ def lp_pool(call: Call, x: torch.Tensor) -> torch.Tensor:
 def global_average_pool(call: Call, x: torch.Tensor) -> torch.Tensor:
     rank = x.ndim - 2
     if rank in _ADAPTIVE:
-        return _ADAPTIVE[rank](x, 1 if rank == 1 else [1] * rank)
+        size: Any = 1 if rank == 1 else [1] * rank
+        return _ADAPTIVE[rank](x, size)
     return x.mean(dim=list(range(2, x.ndim)), keepdim=True)
 
 

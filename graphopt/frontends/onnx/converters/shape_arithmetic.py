@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def divide(call: Call, a: HostValue, b: HostValue) -> Host:
     if not all(_known_non_negative(n) for n in numbers):
         if a.symbolic or b.symbolic or any(n == 0 for n in b.numbers()):
             return None
-        return a.map(lambda x, y: int(math.trunc(_fraction(x, y))), b, dtype=a.dtype)
+        return a.map(lambda x, y: int(math.trunc(Fraction(x, y))), b, dtype=a.dtype)
     if any(n == 0 for n in b.numbers() if not is_symbolic(n)):
         return None
     return a.map(operator.floordiv, b, dtype=a.dtype)
@@ -124,12 +125,6 @@ def divide(call: Call, a: HostValue, b: HostValue) -> Host:
 
 def _known_non_negative(number: Any) -> bool:
     return statically_known_true(number >= 0) if is_symbolic(number) else number >= 0
-
-
-def _fraction(x: int, y: int) -> Any:
-    from fractions import Fraction
-
-    return Fraction(x, y)
 
 
 @host_op("Mod", since=10)
@@ -150,7 +145,7 @@ def power(call: Call, a: HostValue, b: HostValue) -> Host:
 
 @host_op("Sqrt")
 def square_root(call: Call, a: HostValue) -> Host:
-    function = torch._sym_sqrt if a.symbolic else math.sqrt
+    function = torch.sym_sqrt if a.symbolic else math.sqrt
     return a.map(function, dtype=a.dtype)
 
 

@@ -66,8 +66,8 @@ def col2im(call: Call, x: torch.Tensor, image: HostValue, block: HostValue) -> t
         raise call.error("has unequal pads")
     return F.fold(
         x,
-        image.numbers(),
-        block.numbers(),
+        tuple(image.numbers()),
+        tuple(block.numbers()),
         call.ints("dilations", [1] * rank),
         pads[:rank],
         call.ints("strides", [1] * rank),
