@@ -51,17 +51,21 @@ def highest(dtype: str) -> Scalar:
 
 
 def is_nan(value: Scalar) -> Scalar:
-    """Whether a float32 or float64 is NaN, by its bits.
+    """Whether a floating-point value is NaN, by its bits.
 
     TVM's simplifier takes ``value != value`` for false, and its ``isnan`` lowers to that.
     """
-    dtype = value.ty.dtype
-    if dtype == "float64":
-        bits, infinity = "int64", 0x7FF0000000000000
-    else:
-        bits, infinity = "int32", 0x7F800000
+    bits, infinity = _INFINITY_BITS[value.ty.dtype]
     magnitude = tirx.bitwise_and(tirx.reinterpret(bits, value), tirx.max_value(bits))
     return magnitude > tirx.IntImm(bits, infinity)
+
+
+_INFINITY_BITS = {
+    "float64": ("int64", 0x7FF0000000000000),
+    "float32": ("int32", 0x7F800000),
+    "float16": ("int16", 0x7C00),
+    "bfloat16": ("int16", 0x7F80),
+}
 
 
 def _float_remainder(a: Scalar, b: Scalar) -> Scalar:
@@ -128,6 +132,12 @@ def is_infinite(value: Scalar) -> Scalar:
     if not is_float(value.ty.dtype):
         return constant(False, "bool")
     return tirx.EQ(tirx.abs(value), constant(float("inf"), value.ty.dtype))
+
+
+def is_finite(value: Scalar) -> Scalar:
+    if not is_float(value.ty.dtype):
+        return constant(True, "bool")
+    return tirx.Not(tirx.Or(is_nan(value), is_infinite(value)))
 
 
 def expm1(x: Scalar) -> Scalar:

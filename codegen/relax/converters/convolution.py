@@ -215,7 +215,7 @@ def conv_transpose(
             )
             for p, tap, step, st, pad, d, k, size in axes:
                 position = p + pad
-                if step == st:  # dilation 1: the taps congruent to the position
+                if d == 1:  # the taps congruent to the position
                     t = tirx.floormod(position, st) + tap * st
                     i = tirx.floordiv(position, st) - tap
                     if k % st:
@@ -224,7 +224,7 @@ def conv_transpose(
                     t = tap.var
                     reach = position - tap * d
                     i = tirx.floordiv(reach, st)
-                    conditions.append(tirx.EQ(tirx.floormod(reach, st), 0))
+                    conditions.append(tirx.EQ(tirx.floormod(reach, st), tirx.IntImm("int64", 0)))
                 conditions += [i >= 0, i < size]
                 index.append(i)
                 tap_index.append(t)

@@ -143,7 +143,7 @@ def diag_embed(context: Context, x: Expr, offset: int, dim1: int, dim2: int) -> 
     def define(data: te.Tensor) -> te.Tensor:
         def element(*i: Any) -> Any:
             rest = [v for k, v in enumerate(i) if k not in (a, b)]
-            on_diagonal = tirx.EQ(i[b] - i[a], offset)
+            on_diagonal = tirx.EQ(i[b] - i[a], int64(offset))
             place = i[a] + min(offset, 0)
             return tirx.if_then_else(on_diagonal, data(*rest, place), s.constant(0, dtype))
 

@@ -30,7 +30,8 @@ def product(context: Context, a: Expr, b: Expr, dtype: str | None = None) -> Exp
     if rank_of(a) == 1:
         row = product(context, context.reshape(a, [1, *shape_of(a)]), b, dtype)
         sizes = shape_of(row)
-        return context.reshape(row, [*sizes[:-2], *sizes[-1:]])
+        # The row's axis goes; a vector on the right has taken its own away already.
+        return context.reshape(row, [*sizes[:-2], *sizes[-1:]] if rank_of(b) > 1 else sizes[:-1])
     if rank_of(b) == 1:
         column = product(context, a, context.reshape(b, [*shape_of(b), 1]), dtype)
         return context.reshape(column, shape_of(column)[:-1])

@@ -98,7 +98,7 @@ _UNARY_ANY: dict[torch._ops.OpOverload, tuple[Callable[[Scalar], Scalar], frozen
     aten.logical_not.default: (lambda x: tirx.EQ(x, _one(x, 0)), ALL),
     aten.isnan.default: (lambda x: s.is_nan(x) if is_float(x.ty.dtype) else s.constant(False, "bool"), ALL),
     aten.isinf.default: (s.is_infinite, ALL),
-    aten.isfinite.default: (lambda x: tirx.Not(tirx.Or(s.is_nan(x), s.is_infinite(x))), ALL),
+    aten.isfinite.default: (s.is_finite, ALL),
 }
 for _target, (_function, _dtypes) in _UNARY_ANY.items():
     _unary(_target, _function, _dtypes)
