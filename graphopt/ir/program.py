@@ -63,6 +63,7 @@ class Program:
         self.provenance = provenance or ProvenanceLog()
         self.symbols: dict[str, str] = dict(symbols or {})
         self.notes: list[str] = list(notes)
+        self._known_guards = len(self._guards())
 
     # -- construction ------------------------------------------------------------------------
 
@@ -138,7 +139,7 @@ class Program:
         provenance: ProvenanceLog | None = None,
     ) -> Program:
         """This program with some of its parts exchanged; nothing is copied but the log."""
-        return Program(
+        program = Program(
             graph_module if graph_module is not None else self.graph_module,
             signature or self.signature,
             level=level or self.level,
@@ -146,6 +147,8 @@ class Program:
             symbols=self.symbols,
             notes=self.notes,
         )
+        program._known_guards = self._known_guards
+        return program
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -204,6 +207,14 @@ class Program:
         """The mode that the fake tensors in ``meta["val"]`` belong to."""
         mode = detect_fake_mode([n.meta.get("val") for n in self.graph.nodes])
         return mode if mode is not None else FakeTensorMode(allow_non_fake_inputs=True)
+
+    def _guards(self) -> list[Any]:
+        environment = self.fake_mode.shape_env
+        return environment.guards if environment is not None else []
+
+    def new_guards(self) -> list[Any]:
+        """What has been decided about symbolic sizes since the program was captured (sympy)."""
+        return [g.expr for g in self._guards()[self._known_guards :]]
 
     # -- running -----------------------------------------------------------------------------
 

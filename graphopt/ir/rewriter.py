@@ -141,8 +141,8 @@ class Rewriter:
 
         Args:
             name: a dotted name; a number is appended when it is taken.
-            value: an ``nn.Parameter`` becomes a parameter of the program, any other tensor a
-                buffer.
+            value: a tensor that requires a gradient (a parameter, or what was computed from one)
+                becomes a trainable parameter, any other tensor a buffer.
 
         Returns:
             a get_attr node ahead of everything that computes.
@@ -159,6 +159,8 @@ class Rewriter:
                 child = torch.nn.Module()
                 module.add_module(part, child)
             module = child
+        if value.requires_grad and not isinstance(value, torch.nn.Parameter):
+            value = torch.nn.Parameter(value.detach())
         if isinstance(value, torch.nn.Parameter):
             module.register_parameter(leaf, value)
         else:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import sympy
 import torch
 from torch import fx
 
@@ -212,11 +213,17 @@ def _unbacked(value: Any) -> bool:
     return any(str(s).startswith("u") for s in value.node.expr.free_symbols)
 
 
-def _symbols(program: Program) -> Iterator[tuple[str, fx.Node, str]]:
+def _symbols(program: Program) -> Iterator[tuple[str, fx.Node | None, str]]:
     for node in program.input_nodes:
         for axis, size in enumerate(node.meta["val"].shape):
             if isinstance(size, torch.SymInt) and size.node.expr.is_number:
                 yield "symbols", node, f"axis {axis} was symbolic and is now always {size.node.expr}"
+    # A rewrite that asks whether a symbolic size equals a number gets the answer for the example
+    # input, and is then right for that size only.  torch records the question.
+    for guard in program.new_guards():
+        if isinstance(guard, sympy.Eq):
+            names = {s: type(s)(program.symbols.get(str(s), str(s))) for s in guard.free_symbols}
+            yield "symbols", None, f"a rewrite took for granted that {guard.lhs.xreplace(names)} = {guard.rhs.xreplace(names)}"
 
 
 def _signature(program: Program) -> Iterator[tuple[str, fx.Node | None, str]]:

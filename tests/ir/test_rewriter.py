@@ -110,7 +110,7 @@ def test_dialect_calls_raise_the_level(program: Program) -> None:
 def test_user_assertions_survive() -> None:
     class Checked(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            torch._assert((x > 0).all(), "x must be positive")
+            torch.ops.aten._assert_async.msg((x > 0).all(), "x must be positive")
             return x + 1
 
     program = capture(Checked().eval(), (torch.ones(2),))

@@ -61,6 +61,11 @@ def missing_weight(p: Program) -> None:
     next(iter(p.graph.find_nodes(op="get_attr"))).target = "first.lost"
 
 
+def weight_that_is_no_tensor(p: Program) -> None:
+    p.graph_module.first.lost = "a string"  # type: ignore[union-attr, assignment]
+    next(iter(p.graph.find_nodes(op="get_attr"))).target = "first.lost"
+
+
 def unknown_operator(p: Program) -> None:
     node(p, aten.relu.default).target = torch.relu
 
@@ -96,7 +101,8 @@ def wrong_output_count(p: Program) -> None:
 BREAKS: list[tuple[Callable[[Program], None], str]] = [
     (use_before_definition, "graph"),
     (method_call, "graph"),
-    (missing_weight, "constants"),
+    (missing_weight, "graph"),
+    (weight_that_is_no_tensor, "constants"),
     (unknown_operator, "level"),
     (dialect_at_torch_level, "level"),
     (mutation, "purity"),
