@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -85,7 +86,9 @@ class Matcher:
         for value in [*bindings.values.values(), *bindings.nodes]:
             if isinstance(value, fx.Node):
                 seen.update(dict.fromkeys(value.users))
-        return sorted((n for n in seen if n not in found and n not in bindings.nodes), key=lambda n: n._sort_key)
+        return sorted(
+            (n for n in seen if n not in found and n not in bindings.nodes), key=lambda n: n._sort_key
+        )
 
     def _escape(self, bindings: Bindings, results: list[fx.Node]) -> tuple[str, fx.Node] | None:
         """The shared-use and graph-output guards: inner values must not be needed elsewhere."""
@@ -221,7 +224,7 @@ class Matcher:
             number = number_of(self.program, value)
             if number is None:
                 return False
-            if isinstance(wanted, int) or wanted == int(wanted):
+            if not math.isfinite(wanted) or wanted == int(wanted):
                 return number == wanted
             return abs(number - wanted) <= FLOAT_STEPS * abs(wanted)
         return value == wanted

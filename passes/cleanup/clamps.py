@@ -17,7 +17,14 @@ Bounds = tuple[float | int | None, float | int | None]
 
 
 class CanonicalClamp(RewriteRule):
-    """clamp_min, clamp_max, hardtanh, relu6, maximum(x, c), minimum(x, c) -> clamp(x, low, high)"""
+    """clamp_min, clamp_max, hardtanh, relu6, maximum(x, c), minimum(x, c) -> clamp(x, low, high)
+
+    Args:
+        parameters: also where a bound is a trainable parameter, which then is one no more.
+    """
+
+    def __init__(self, parameters: bool = False) -> None:
+        self.parameters = parameters
 
     def pattern(self, op: PatternOps, x: Any, low: Any, high: Any) -> Any:
         return op.either(
@@ -37,7 +44,7 @@ class CanonicalClamp(RewriteRule):
             bound = match.bindings.get(name)
             if bound is None:
                 continue
-            if match.number(name) is None or is_trainable(bound):
+            if match.number(name) is None or (is_trainable(bound) and not self.parameters):
                 return match.fail(f"the bound {name} is not one fixed number")
         if match.x.dtype != match.result.dtype or not same_shape(match.x.shape, match.result.shape):
             return match.fail("a bound changes the dtype or shape")

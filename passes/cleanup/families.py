@@ -88,8 +88,19 @@ class Shapes(RulePass):
 
 
 @register_pass("canonical-scalars")
+@dataclass(frozen=True)
 class Scalars(RulePass):
-    """Writes one-element constants as numbers, and clamps and square roots in one form."""
+    """Writes one-element constants as numbers, and clamps and square roots in one form.
+
+    Attributes:
+        training: leave trainable parameters of one element alone.
+    """
+
+    training: bool = False
+
+    @property
+    def preserves_training(self) -> bool:  # type: ignore[override]
+        return self.training
 
     def rules(self) -> Sequence[RewriteRule]:
         return (
@@ -100,11 +111,11 @@ class Scalars(RulePass):
             identities.UniformIdentity(),
             identities.AndTrue(),
             identities.UnboundedClamp(),
-            scalars.NumberOperand(),
+            scalars.NumberOperand(parameters=not self.training),
             scalars.SquareRootPower(),
             scalars.ReciprocalSquareRoot(),
             clamps.ClampOfClamp(),
-            clamps.CanonicalClamp(),
+            clamps.CanonicalClamp(parameters=not self.training),
         )
 
 

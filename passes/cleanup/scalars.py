@@ -32,7 +32,14 @@ _BINARY = (
 
 
 class NumberOperand(RewriteRule):
-    """x + tensor(2.0) -> x + 2.0 where dtype and shape of the result stay the same"""
+    """x + tensor(2.0) -> x + 2.0 where dtype and shape of the result stay the same
+
+    Args:
+        parameters: also where the tensor is a trainable parameter, which then is one no more.
+    """
+
+    def __init__(self, parameters: bool = False) -> None:
+        self.parameters = parameters
 
     def pattern(self, op: PatternOps, x: Any, c: Any) -> Any:
         return op.any_of(_BINARY, x, c)
@@ -43,7 +50,7 @@ class NumberOperand(RewriteRule):
         number = match.number("c")
         if number is None or match.c.rank > match.x.rank:
             return match.fail("the operand is not a constant of one element")
-        if is_trainable(match.c):
+        if is_trainable(match.c) and not self.parameters:
             return match.fail("the constant is trainable")
         if not same_shape(match.x.shape, match.result.shape):
             return match.fail("the constant adds axes")
