@@ -14,7 +14,7 @@ from tvm.ir import Range
 from tvm.sym import Analyzer
 
 from graphopt.errors import InternalError
-from graphopt.ir.normalize import split_label
+from graphopt.ir.dimensions import split_label
 
 Index = Any
 """A TIR expression, or a Python int where the value is known."""

@@ -25,10 +25,10 @@ from torch.export.graph_signature import InputKind
 
 from graphopt._torch import pt2_deserialize
 from graphopt.errors import GraphoptError, InputError
-from graphopt.exporters.atomic import atomic_files
 from graphopt.exporters.exported_program import to_exported_program
 from graphopt.exporters.pt2_archive import damaged, read_archive
 from graphopt.exporters.pt2_vetting import vet
+from graphopt.files import atomic_files
 from graphopt.ir.level import Level
 from graphopt.ir.program import Program
 from graphopt.ir.provenance import Origin, ProvenanceLog, origin, set_origin

@@ -44,7 +44,11 @@ def structural_hash(program: Program, *, weights: bool) -> str:
             # Tied weights are one tensor; that is structure.
             feed("const", shared.setdefault(id(tensor), len(shared)), *_describe(tensor, weights))
         elif isinstance(node.target, torch._ops.OpOverload):
-            feed("op", node.target, *(f"{k}={_canonical(v, numbers)}" for k, v in bound_arguments(node).items()))
+            feed(
+                "op",
+                node.target,
+                *(f"{k}={_canonical(v, numbers)}" for k, v in bound_arguments(node).items()),
+            )
         else:
             name = getattr(node.target, "__qualname__", str(node.target))
             feed("fn", name, _canonical(node.args, numbers), _canonical(node.kwargs, numbers))

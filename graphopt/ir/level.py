@@ -45,10 +45,10 @@ def is_scalar_function(target: Any) -> bool:
     return target in _SCALAR_FUNCTIONS
 
 
+_OPERATORS = "add sub mul floordiv truediv mod neg pow getitem eq ne lt le gt ge and_ or_ not_ index".split()
+_TORCH = "sym_max sym_min sym_float sym_int sym_not sym_ite sym_sum _sym_sqrt".split()
 _SCALAR_FUNCTIONS = frozenset(
-    {getattr(operator, n) for n in ("add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "pow", "getitem",
-                                    "eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "not_", "index")}
-    | {getattr(torch, n) for n in ("sym_max", "sym_min", "sym_float", "sym_int", "sym_not", "sym_ite", "sym_sum")}
-    | {torch._sym_sqrt}
+    {getattr(operator, name) for name in _OPERATORS}
+    | {getattr(torch, name) for name in _TORCH if hasattr(torch, name)}
     | {round, pow, max, min, abs, int, float}
-)  # fmt: skip
+)

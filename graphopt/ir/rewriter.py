@@ -249,7 +249,9 @@ class Rewriter:
 
     def finish(self) -> Program:
         """The edited program, without dead code or unused weights."""
-        self.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output") or is_effect(n))
+        self.graph.eliminate_dead_code(
+            is_impure_node=lambda n: n.op in ("placeholder", "output") or is_effect(n)
+        )
         program = self.program
         module = fx.GraphModule(program.graph_module, self.graph)
         module.meta = dict(program.graph_module.meta)

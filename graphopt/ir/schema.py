@@ -18,9 +18,7 @@ def bound_arguments(node: fx.Node) -> dict[str, Any]:
     return bind(node.target, node.args, node.kwargs)
 
 
-def bind(
-    overload: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
+def bind(overload: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Like :func:`bound_arguments`, of a call that is not a node.
 
     Raises:

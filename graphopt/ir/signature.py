@@ -31,9 +31,7 @@ class DimRange:
     multiple_of: int = 1
 
     def __contains__(self, size: int) -> bool:
-        return (
-            self.min <= size and (self.max is None or size <= self.max) and size % self.multiple_of == 0
-        )
+        return self.min <= size and (self.max is None or size <= self.max) and size % self.multiple_of == 0
 
     def __str__(self) -> str:
         upper = "∞" if self.max is None else str(self.max)

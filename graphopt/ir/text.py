@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphopt.ir.normalize import dim_of
+from graphopt.ir.dimensions import dim_of
 from graphopt.ir.program import Program
 from graphopt.ir.provenance import origin
 from graphopt.ir.signature import dtype_name
@@ -38,7 +38,8 @@ def program_text(program: Program, *, layers: bool = False) -> str:
         layer = origin(node).layer if layers else None
         lines.append(f"{line}  # {layer}" if layer else line)
     results = [
-        f"{spec.name}={names[n]}" for spec, n in zip(program.signature.outputs, program.output_nodes, strict=True)
+        f"{spec.name}={names[n]}"
+        for spec, n in zip(program.signature.outputs, program.output_nodes, strict=True)
     ]
     lines.append(f"  return {', '.join(results)}")
     return "\n".join(lines) + "\n"
@@ -83,7 +84,9 @@ def _operand(value: Any, names: Mapping[fx.Node, str]) -> str:
     if isinstance(value, torch.dtype):
         return dtype_name(value)
     if isinstance(value, slice):
-        return ":".join("" if v is None else _operand(v, names) for v in (value.start, value.stop, value.step))
+        return ":".join(
+            "" if v is None else _operand(v, names) for v in (value.start, value.stop, value.step)
+        )
     return str(value)
 
 

@@ -25,7 +25,7 @@ from torch import fx
 
 from graphopt._torch import statically_known_true
 from graphopt.errors import InputError, PassError
-from graphopt.ir.normalize import dim_of
+from graphopt.ir.dimensions import dim_of
 from graphopt.ir.program import Program
 from graphopt.ir.propagation import value_of
 from graphopt.ir.provenance import origin
@@ -223,7 +223,11 @@ def _symbols(program: Program) -> Iterator[tuple[str, fx.Node | None, str]]:
     for guard in program.new_guards():
         if isinstance(guard, sympy.Eq):
             names = {s: type(s)(program.symbols.get(str(s), str(s))) for s in guard.free_symbols}
-            yield "symbols", None, f"a rewrite took for granted that {guard.lhs.xreplace(names)} = {guard.rhs.xreplace(names)}"
+            yield (
+                "symbols",
+                None,
+                f"a rewrite took for granted that {guard.lhs.xreplace(names)} = {guard.rhs.xreplace(names)}",
+            )
 
 
 def _signature(program: Program) -> Iterator[tuple[str, fx.Node | None, str]]:

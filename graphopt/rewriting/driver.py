@@ -165,7 +165,9 @@ def _rewrite(rewriter: Rewriter, rule: RewriteRule, match: Match, place: fx.Node
                 raise PassError(f"rule {rule.name!r} returned {value!r}, which is not a tensor of the graph")
             rewriter.replace(node, value.node)
     neighbours = [u for v in new for u in v.node.users]
-    return [n for n in dict.fromkeys([*created, *(v.node for v in new), *users, *neighbours]) if not n._erased]
+    return [
+        n for n in dict.fromkeys([*created, *(v.node for v in new), *users, *neighbours]) if not n._erased
+    ]
 
 
 def explain(program: Program, rules: Sequence[RewriteRule]) -> Iterator[NearMatch | Match]:

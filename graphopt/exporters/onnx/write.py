@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from graphopt.errors import InputError, InternalError
-from graphopt.exporters.atomic import atomic_files
+from graphopt.files import atomic_files
 
 AUTO_LIMIT = 1536 * 2**20
 """Bytes of weights above which ``"auto"`` stores them outside: protobuf stops at 2 GB."""
