@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphopt.codegen.package import Description, copy_atomically, damaged, read_package
+from graphopt.codegen.package import Description, damaged, read_package
 from graphopt.codegen.targets import Target
 from graphopt.errors import InputError, TargetError, did_you_mean
+from graphopt.files import copy_atomically
 from graphopt.ir.inputs import check_inputs
 from graphopt.ir.signature import Signature
 
@@ -98,7 +99,7 @@ class Artifact:
                 code="GO-6001",
                 hint=f"save as .tar and link on the target, or install {arch}-linux-gnu-gcc or lld",
             )
-        copy_atomically(self.path, path)
+        copy_atomically(self.path, path, 0o755)
 
     def __call__(self, *inputs: Any, **named: Any) -> tuple[Any, ...]:
         """Run the program.

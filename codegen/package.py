@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 import tempfile
 import zlib
@@ -124,57 +123,6 @@ def damaged(path: Path, reason: str) -> InputError:
         code="GO-3011",
         hint="an artifact is what 'graphopt compile MODEL -o FILE.so' writes",
     )
-
-
-def copy_atomically(source: Path, destination: Path) -> None:
-    """Copy a file so that ``destination`` is at no time half-written.
-
-    Linux writes to a file without a name, which vanishes if the process is killed; elsewhere, to a
-    temporary neighbour.
-
-    Raises:
-        InputError: GO-3001, the destination cannot be written.
-    """
-    folder = destination.resolve().parent
-    neighbour = folder / f".{destination.name}.{os.getpid()}.part"
-    try:
-        handle = _nameless_file(folder)
-        with os.fdopen(handle, "wb") if handle is not None else neighbour.open("wb") as out:
-            with source.open("rb") as data:
-                while block := data.read(1 << 24):
-                    out.write(block)
-            out.flush()
-            os.fsync(out.fileno())
-            os.fchmod(out.fileno(), 0o755 & ~_umask())
-            if handle is not None:
-                # Any directory descriptor makes Python call linkat, which alone follows the /proc link.
-                os.link(f"/proc/self/fd/{handle}", neighbour, src_dir_fd=handle, follow_symlinks=True)
-        os.replace(neighbour, destination)
-    except OSError as error:
-        raise InputError(f"cannot write {destination}: {error.strerror}", code="GO-3001") from error
-    finally:
-        neighbour.unlink(missing_ok=True)
-
-
-def _nameless_file(folder: Path) -> int | None:
-    flag = getattr(os, "O_TMPFILE", None)
-    if flag is None or not Path("/proc/self/fd").exists():
-        return None
-    try:
-        return os.open(folder, flag | os.O_WRONLY, 0o600)
-    except IsADirectoryError:  # What file systems without O_TMPFILE answer.
-        return None
-    except OSError as error:
-        if error.errno in (95, 22):  # EOPNOTSUPP, EINVAL: likewise.
-            return None
-        raise
-
-
-def _umask() -> int:
-    """The process's umask, which can be read only by setting it."""
-    current = os.umask(0o022)
-    os.umask(current)
-    return current
 
 
 def _seal(path: Path) -> None:

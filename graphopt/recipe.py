@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphopt.errors import InputError, UsageError, did_you_mean
+from graphopt.files import write_atomically
 
 if TYPE_CHECKING:
     from graphopt.passmanager.manager import When
@@ -75,14 +76,17 @@ class Recipe:
         if destination == "-":
             print(self.text(), end="")
             return
-        from graphopt.exporters.atomic import atomic_files
-
-        path = Path(destination)
-        with atomic_files(path.resolve().parent) as files:
-            files.open(path.name).write(self.text().encode())
+        write_atomically(destination, self.text().encode())
 
 
-_TYPES: dict[str, type] = {"target": str, "passes": str, "verify": str, "draws": int, "seed": int, "dims": dict}
+_TYPES: dict[str, type] = {
+    "target": str,
+    "passes": str,
+    "verify": str,
+    "draws": int,
+    "seed": int,
+    "dims": dict,
+}
 _MODES = ("each", "final", "off")
 
 
@@ -113,7 +117,11 @@ def _read(path: Path) -> dict[str, Any]:
 def _dim(path: Path, name: str, size: Any) -> Any:
     if isinstance(size, int) and not isinstance(size, bool):
         return size
-    if isinstance(size, dict) and set(size) == {"min", "max"} and all(isinstance(v, int) for v in size.values()):
+    if (
+        isinstance(size, dict)
+        and set(size) == {"min", "max"}
+        and all(isinstance(v, int) for v in size.values())
+    ):
         return (size["min"], size["max"])
     raise UsageError(
         f"recipe {str(path)!r}: dims.{name} must be a size or {{ min = ..., max = ... }}", code="GO-2005"

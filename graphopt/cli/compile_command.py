@@ -18,7 +18,9 @@ from graphopt.cli.options import (
 
 @click.command(name="compile")
 @click.argument("model", metavar="MODEL")
-@click.option("-o", "--output", metavar="FILE", help="The artifact to write (.so). Without it nothing is written.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="The artifact to write (.so). Without it nothing is written."
+)
 @click.option("--target", default=None, metavar="NAME", help="See 'graphopt targets'. Default: cpu.")
 @passes_option("cleanup")
 @dims_option
@@ -61,7 +63,13 @@ def command(
     from graphopt.recipe import Recipe
 
     resolved = Recipe.resolve(
-        recipe, target=target, passes=passes, dims=parse_dims(dims) or None, verify=verify_when, draws=draws, seed=seed
+        recipe,
+        target=target,
+        passes=passes,
+        dims=parse_dims(dims) or None,
+        verify=verify_when,
+        draws=draws,
+        seed=seed,
     )
     if save_recipe:
         resolved.save(save_recipe)

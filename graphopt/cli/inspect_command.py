@@ -11,15 +11,18 @@ from graphopt.cli.options import json_option
 @click.argument("model", metavar="MODEL")
 @click.option("--text", is_flag=True, help="Print the whole program.")
 @click.option("--source", is_flag=True, help="Print the code of an artifact's kernels.")
-@click.option("--why", metavar="PASS", help="List where the pass's rules fit, and where and why they nearly did.")
+@click.option(
+    "--why", metavar="PASS", help="List where the pass's rules fit, and where and why they nearly did."
+)
 @json_option
 def command(model: str, text: bool, source: bool, why: str | None, json_path: str | None) -> None:
     """Show what is in MODEL (.onnx, .pt2 or .so)."""
     from graphopt.cli.main import write_json
     from graphopt.cli.tables import console, notes, table
     from graphopt.errors import UsageError
+    from graphopt.files import existing_file
     from graphopt.workflows.inspect import inspect
-    from graphopt.workflows.loading import existing_file, load
+    from graphopt.workflows.loading import load
 
     if source:
         if existing_file(model).suffix not in (".so", ".tar"):

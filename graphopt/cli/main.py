@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from graphopt.errors import EXIT_INTERRUPTED, GraphoptError, did_you_mean
+from graphopt.files import write_atomically
 
 COMMANDS = {
     "compile": "Compile a model into a verified artifact.",
@@ -110,7 +111,9 @@ def _internal_error(error: Exception, arguments: Sequence[str]) -> int:
         "w", prefix="graphopt-error-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:
         file.write(f"command: graphopt {shlex.join(arguments)}\n")
-        file.write(f"graphopt {version('graphopt')}, python {platform.python_version()}, {platform.platform()}\n\n")
+        file.write(
+            f"graphopt {version('graphopt')}, python {platform.python_version()}, {platform.platform()}\n\n"
+        )
         file.write("".join(traceback.format_exception(error)))
     click.echo(f"error[GO-1000]: internal error: {type(error).__name__}: {error}", err=True)
     click.echo(f"  hint:  this is a defect of graphopt; details are in {file.name}", err=True)
@@ -131,14 +134,9 @@ def _quiet_libraries() -> None:
 def write_json(data: Any, destination: str) -> None:
     """Writes a JSON report to a file in one step, or to stdout for ``-``."""
     import json
-    from pathlib import Path
 
     text = json.dumps(data, indent=2, allow_nan=False, default=str) + "\n"
     if destination == "-":
         click.echo(text, nl=False)
         return
-    from graphopt.exporters.atomic import atomic_files
-
-    path = Path(destination)
-    with atomic_files(path.resolve().parent) as files:
-        files.open(path.name).write(text.encode())
+    write_atomically(destination, text.encode())

@@ -32,7 +32,9 @@ from graphopt.cli.options import (
     help="Verify after each pass, once at the end, or not at all.",
 )
 @verification_options
-@click.option("--print-after", "print_after", multiple=True, metavar="PASS", help="Print the program after a pass.")
+@click.option(
+    "--print-after", "print_after", multiple=True, metavar="PASS", help="Print the program after a pass."
+)
 @click.option("--dump", metavar="FOLDER", help="Write the program's text after every pass.")
 @click.option("--bisect", "find_culprit", is_flag=True, help="Find the first pass whose result is wrong.")
 @click.option("--text", is_flag=True, help="Print the resulting program instead of the table.")

@@ -13,7 +13,10 @@ from graphopt.errors import UsageError
 Function = Callable[..., Any]
 
 json_option = click.option(
-    "--json", "json_path", metavar="FILE", help="Write a JSON report; '-' is stdout, and nothing else then goes there."
+    "--json",
+    "json_path",
+    metavar="FILE",
+    help="Write a JSON report; '-' is stdout, and nothing else then goes there.",
 )
 dims_option = click.option(
     "--dim",
@@ -63,6 +66,7 @@ def parse_dims(given: tuple[str, ...]) -> dict[str, Any]:
             dims[name] = (int(low), int(high)) if colon else int(low)
         except ValueError:
             raise UsageError(
-                f"--dim takes NAME=SIZE or NAME=MIN:MAX, not {item!r}", hint="for example --dim height=32:1024"
+                f"--dim takes NAME=SIZE or NAME=MIN:MAX, not {item!r}",
+                hint="for example --dim height=32:1024",
             ) from None
     return dims

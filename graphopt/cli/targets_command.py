@@ -20,8 +20,6 @@ def command(json_path: str | None) -> None:
         write_json({"schema": "graphopt.targets/1", "targets": [t.__dict__ for t in found]}, json_path)
     if json_path == "-":
         return
-    rows = [
-        (t.name, t.description, t.why_not_compiled or "yes", t.why_not_run or "yes") for t in found
-    ]
+    rows = [(t.name, t.description, t.why_not_compiled or "yes", t.why_not_run or "yes") for t in found]
     console().print(table("targets", ("target", "what it is", "compiles here", "runs here"), rows))
     click.echo("any CPU that LLVM knows works too: cpu:NAME, aarch64-NAME; GPUs as cuda:sm_NN")

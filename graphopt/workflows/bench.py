@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.errors import InputError, InternalError, UsageError, did_you_mean
-from graphopt.workflows.loading import existing_file
+from graphopt.files import existing_file
 
 ENGINES = ("graphopt", "onnxruntime", "torch")
 
@@ -135,7 +135,8 @@ def bench(
     for name, per_round in times.items():
         runs = [t * 1e3 for turn in per_round for t in turn]
         ratios = [
-            statistics.median(mine) / statistics.median(base) for mine, base in zip(per_round, first, strict=True)
+            statistics.median(mine) / statistics.median(base)
+            for mine, base in zip(per_round, first, strict=True)
         ]
         results.append(
             EngineTime(
@@ -236,7 +237,12 @@ class _Worker:
 
     def __init__(self, engine: str, model: Path, data: Path, threads: int) -> None:
         count = str(threads)
-        environment = {**os.environ, "TVM_NUM_THREADS": count, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+        environment = {
+            **os.environ,
+            "TVM_NUM_THREADS": count,
+            "OMP_NUM_THREADS": count,
+            "MKL_NUM_THREADS": count,
+        }
         self.engine = engine
         self.process = subprocess.Popen(
             [sys.executable, "-m", "graphopt.workflows.bench_worker", engine, str(model), str(data), count],

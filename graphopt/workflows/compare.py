@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from graphopt.errors import InputError
+from graphopt.files import existing_file
 from graphopt.ir.program import Program
 from graphopt.passmanager.contract import Equivalence, Exact
 from graphopt.verification import OnnxRuntimeRunner, VerificationReport, verify
-from graphopt.workflows.loading import existing_file, load
+from graphopt.workflows.loading import load
 
 
 def compare(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphopt.files import check_output
 from graphopt.ir.program import Program
 from graphopt.passmanager.base import Pass
 from graphopt.passmanager.instruments import Instrument
@@ -17,7 +18,7 @@ from graphopt.passmanager.manager import PassManager, When
 from graphopt.passmanager.result import PassResult
 from graphopt.verification import OnnxRuntimeRunner, VerificationReport, verify
 from graphopt.workflows.loading import load
-from graphopt.workflows.optimize import DEFAULT_PASSES, check_output, read_batches
+from graphopt.workflows.optimize import DEFAULT_PASSES, read_batches
 
 if TYPE_CHECKING:
     from graphopt.codegen import Artifact
@@ -111,7 +112,9 @@ def compile_model(
     manager = PassManager(passes, instruments=instruments, verify=during, draws=draws, seed=seed)
     result = manager.run(program, calibration=batches)
     clock.lap("passes")
-    artifact = generate(result.program, chosen, source=None if isinstance(source, Program) else identity(Path(source)))
+    artifact = generate(
+        result.program, chosen, source=None if isinstance(source, Program) else identity(Path(source))
+    )
     clock.lap("compile")
     unverified: str | None = None
     if verify_when == "off":

@@ -39,7 +39,9 @@ _PACKAGES = {
 
 def doctor() -> list[Finding]:
     """Looks at Python, packages, compilers and targets; nothing is changed."""
-    findings = [Finding("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer")]
+    findings = [
+        Finding("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer")
+    ]
     findings += [_package(name, wanted) for name, wanted in _PACKAGES.items()]
     findings.append(_code_generation())
     findings.append(_tool("nvcc", "CUDA artifacts", "install the CUDA toolkit and put nvcc on PATH"))
@@ -47,7 +49,9 @@ def doctor() -> list[Finding]:
 
     for status in list_targets():
         why = status.why_not_compiled
-        detail = why or (f"compiles; {status.why_not_run}" if status.why_not_run else "compiles and runs here")
+        detail = why or (
+            f"compiles; {status.why_not_run}" if status.why_not_run else "compiles and runs here"
+        )
         findings.append(Finding(f"target {status.name}", None if why else True, detail))
     return findings
 
@@ -68,7 +72,9 @@ def _package(name: str, wanted: str) -> Finding:
 
 def _tool(name: str, purpose: str, fix: str) -> Finding:
     where = shutil.which(name)
-    return Finding(name, True if where else None, where or f"not on PATH; needed for {purpose}", "" if where else fix)
+    return Finding(
+        name, True if where else None, where or f"not on PATH; needed for {purpose}", "" if where else fix
+    )
 
 
 def _code_generation() -> Finding:
@@ -87,7 +93,9 @@ def _code_generation() -> Finding:
     except graphopt.GraphoptError as error:
         return Finding("code generation", False, error.message, error.hint or "")
     right = result.tolist() == [1.0, 1.0, 3.0]
-    return Finding("code generation", right, "compiled and ran" if right else f"wrong result {result.tolist()}")
+    return Finding(
+        "code generation", right, "compiled and ran" if right else f"wrong result {result.tolist()}"
+    )
 
 
 def to_dict(findings: list[Finding]) -> dict[str, Any]:

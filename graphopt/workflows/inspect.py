@@ -7,12 +7,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from graphopt.files import existing_file
 from graphopt.ir.program import Program
 from graphopt.ir.text import operator_name
 from graphopt.passmanager.base import RulePass, flatten
 from graphopt.passmanager.registry import build_pipeline
 from graphopt.rewriting.driver import NearMatch, explain
-from graphopt.workflows.loading import existing_file, load
+from graphopt.workflows.loading import load
 
 
 @dataclass

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from graphopt.errors import InputError, UsageError
+from graphopt.files import existing_file
 from graphopt.ir.program import Program
 
 MODEL_SUFFIXES = (".onnx", ".pt2")
@@ -49,19 +49,3 @@ def load(path: str | os.PathLike[str], *, dims: Mapping[str, Any] | None = None)
     from graphopt.exporters.pt2 import load_pt2
 
     return load_pt2(path)
-
-
-def existing_file(path: str | os.PathLike[str]) -> Path:
-    """The path, if a readable file is there.
-
-    Raises:
-        InputError: GO-3001.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"there is no file {str(path)!r}", code="GO-3001")
-    if not path.is_file():
-        raise InputError(f"{str(path)!r} is a folder, not a file", code="GO-3001")
-    if not os.access(path, os.R_OK):
-        raise InputError(f"{str(path)!r} cannot be read: permission denied", code="GO-3001")
-    return path

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graphopt.errors import InputError
+from graphopt.files import check_output
 from graphopt.ir.program import Program
 from graphopt.passmanager.base import Pass
 from graphopt.passmanager.instruments import Instrument
@@ -112,22 +112,6 @@ def _write(
         checks["onnxruntime"] = report.raise_if_failed()
 
     export_verified(result.program, output, check)
-
-
-def check_output(path: Path, suffixes: Sequence[str]) -> None:
-    """Fails before the work, not after it, when the output cannot be written.
-
-    Raises:
-        InputError: GO-3001, the folder is missing; GO-3002, the suffix is not one of ``suffixes``.
-    """
-    if path.suffix not in suffixes:
-        raise InputError(
-            f"cannot write {str(path)!r}: its suffix must be {' or '.join(suffixes)}", code="GO-3002"
-        )
-    if not path.resolve().parent.is_dir():
-        raise InputError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}", code="GO-3001")
-    if path.is_dir():
-        raise InputError(f"cannot write {str(path)!r}: a folder has that name", code="GO-3001")
 
 
 def read_batches(data: Any, program: Program) -> Sequence[Sequence[Any]]:

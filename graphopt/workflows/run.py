@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from graphopt.errors import InputError, did_you_mean
+from graphopt.files import check_output, existing_file, write_atomically
 from graphopt.ir.signature import Signature
-from graphopt.workflows.loading import existing_file, load
-from graphopt.workflows.optimize import check_output
+from graphopt.workflows.loading import load
 
 
 def run(
@@ -75,7 +75,8 @@ def in_order(signature: Signature, arrays: Mapping[str, np.ndarray]) -> list[np.
         raise InputError(
             f"the input names do not fit ({'; '.join(parts)})",
             code="GO-3010",
-            hint=(did_you_mean(unknown[0], names) if unknown else None) or f"the inputs are {', '.join(names)}",
+            hint=(did_you_mean(unknown[0], names) if unknown else None)
+            or f"the inputs are {', '.join(names)}",
         )
     return [arrays[n] for n in names]
 
@@ -102,9 +103,6 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes an ``.npz`` file in one step."""
-    from graphopt.exporters.atomic import atomic_files
-
     buffer = io.BytesIO()
     np.savez(buffer, **{k: v for k, v in arrays.items()})  # type: ignore[arg-type]
-    with atomic_files(path.resolve().parent) as files:
-        files.open(path.name).write(buffer.getvalue())
+    write_atomically(path, buffer.getvalue())

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,6 @@ import torch
 
 from graphopt.codegen import Artifact, cpufeatures, load_artifact
 from graphopt.codegen.elf import MappedElf
-from graphopt.codegen.package import copy_atomically
 from graphopt.errors import InputError, TargetError
 from graphopt.ir.program import Program
 from graphopt.verification import verify
@@ -205,34 +202,6 @@ def test_a_place_that_cannot_be_written(artifact: Artifact, tmp_path: Path) -> N
     with pytest.raises(InputError) as raised:
         artifact.save(tmp_path / "absent" / "model.so")
     assert raised.value.code == "GO-3001"
-
-
-def test_a_failed_copy_leaves_the_old_file(tmp_path: Path) -> None:
-    (tmp_path / "model.so").write_bytes(b"old")
-    with pytest.raises(InputError):
-        copy_atomically(tmp_path / "absent", tmp_path / "model.so")
-    assert (tmp_path / "model.so").read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["model.so"]
-
-
-@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="files without a name are Linux's")
-def test_a_killed_copy_leaves_nothing(tmp_path: Path) -> None:
-    source = tmp_path / "pipe"
-    os.mkfifo(source)
-    target = tmp_path / "out"
-    target.mkdir()
-    code = (
-        "from pathlib import Path; from graphopt.codegen.package import copy_atomically;"
-        f"copy_atomically(Path({str(source)!r}), Path({str(target / 'model.so')!r}))"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code])
-    with source.open("wb") as pipe:  # Opens once the copy has begun to read.
-        pipe.write(b"half")
-        pipe.flush()
-        time.sleep(0.2)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert os.listdir(target) == []
 
 
 def test_libraries_keep_code_in_reach_of_code(saved: Path) -> None:
