@@ -46,6 +46,7 @@ def program_from_exported(
     _drop_unused_inputs_of_other_types(graph, notes)
     state = _state_becomes_io(module)
     _drop_assertions(graph)
+    _views_become_reshapes(graph)
     _flatten_output(graph)
     graph.eliminate_dead_code()
     flat = fx.GraphModule(module, graph)
@@ -220,6 +221,17 @@ def _drop_assertions(graph: fx.Graph) -> None:
             graph.erase_node(node)
         elif node.op == "call_function" and node.target in _SYMBOL_ASSERTS and not node.users:
             graph.erase_node(node)
+
+
+def _views_become_reshapes(graph: fx.Graph) -> None:
+    """``view`` also demands strides, which belong to the kernels that happened to run.
+
+    T5 views the output of attention, which torch's float32 kernel leaves transposed and its float64
+    kernel does not.  A program promises values and shapes only.
+    """
+    for view in (aten.view.default, aten._unsafe_view.default):
+        for node in graph.find_nodes(op="call_function", target=view):
+            node.target = aten.reshape.default
 
 
 _SYMBOL_ASSERTS = frozenset(

@@ -106,3 +106,20 @@ def test_inplace_activations_are_captured() -> None:
     program = capture_torch(InPlace().eval(), (torch.ones(2, 3),))
     x = torch.randn(2, 3)
     assert torch.equal(program(x)[0], nn.functional.relu(x - 1))
+
+
+def test_views_are_captured_as_reshapes() -> None:
+    """A view of a transposed tensor runs only while the kernel before it keeps its strides."""
+
+    class ViewsAttention(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            heads = x.unflatten(2, (2, 4)).transpose(1, 2)
+            mixed = nn.functional.scaled_dot_product_attention(heads, heads, heads)
+            return mixed.transpose(1, 2).view(x.shape[0], x.shape[1], 8)
+
+    x = torch.randn(2, 3, 8)
+    program = capture_torch(ViewsAttention().eval(), (x,))
+    targets = [node.target for node in program.calls()]
+    assert torch.ops.aten.view.default not in targets
+    assert torch.ops.aten.reshape.default in targets
+    assert torch.equal(program(x)[0], ViewsAttention()(x))
