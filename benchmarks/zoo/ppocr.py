@@ -73,6 +73,6 @@ def ppocr_cls(size: Size) -> Model:
         inputs=(text_image(48, 192, lines=1),),
         input_names=("x",),
         output_names=("save_infer_model/scale_0.tmp_1",),
-        axes=({0: "batch"},),
-        ranges={"batch": (1, 16)},
+        axes=({0: "batch", 2: "height", 3: "width"},),
+        ranges={"batch": (1, 16), "height": (32, 512), "width": (32, 2048)},
     )
