@@ -82,7 +82,7 @@ def run_case(case: Any) -> Outcome:
                 bound[wanted[1]] = np.asarray(inputs[names.index(wanted[1])])
         outcome.status = "bound" if bound else "dynamic"
         for given, expected in case.data_sets:
-            feeds = [np.asarray(x) for n, x in zip(names, given, strict=False) if n not in bound]
+            feeds = [x for n, x in zip(names, given, strict=False) if n not in bound]
             _compare(program, feeds, expected, case, outcome)
     except GraphoptError as error:
         outcome.status, outcome.detail = "unsupported", f"{error.code} {error.message.splitlines()[-1]}"
@@ -96,14 +96,12 @@ def _import(model: onnx.ModelProto, bound: dict[str, np.ndarray]) -> Any:
     return import_onnx(model, constants=bound)
 
 
-def _compare(
-    program: Any, feeds: list[np.ndarray], expected: Iterable[Any], case: Any, outcome: Outcome
-) -> None:
+def _compare(program: Any, feeds: list[Any], expected: Iterable[Any], case: Any, outcome: Outcome) -> None:
     tensors = [to_tensor(x) for x in feeds]
     with torch.no_grad():
         results = program(*tensors)
     for result, want in zip(results, expected, strict=True):
-        reference = to_tensor(np.asarray(want))
+        reference = to_tensor(want)
         if result.dtype != reference.dtype or result.shape != reference.shape:
             outcome.status = "mismatch"
             outcome.detail = (
@@ -120,8 +118,11 @@ def _compare(
             return
 
 
-def to_tensor(array: np.ndarray) -> torch.Tensor:
-    """A tensor of an array, including ml_dtypes' bfloat16 and float8."""
+def to_tensor(array: Any) -> torch.Tensor:
+    """A tensor of an array or TensorProto, including ml_dtypes' bfloat16 and float8."""
+    if isinstance(array, onnx.TensorProto):
+        array = onnx.numpy_helper.to_array(array)
+    array = np.asarray(array)
     native = {"bfloat16": torch.bfloat16} | {
         n: getattr(torch, n) for n in ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
     }

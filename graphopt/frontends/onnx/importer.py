@@ -122,7 +122,8 @@ def _export(
     try:
         with fx_traceback.preserve_node_meta():
             # A module takes *inputs, so its dynamic shapes are one tuple.
-            return torch.export.export(module, examples, dynamic_shapes=(dynamic,), strict=False)
+            shapes_of = (dynamic,) if examples else None
+            return torch.export.export(module, examples, dynamic_shapes=shapes_of, strict=False)
     except GraphoptError:
         raise
     except Exception as error:

@@ -220,7 +220,8 @@ class Evaluator:
         for name, default in function.attributes.items():
             if name not in attributes and not default.is_ref() and default.value is not None:
                 attributes[name] = default
-        scope = Evaluator(self.module, function.opset_imports, attributes, f"{call.name}/")
+        opsets = {**self.opsets, **{normal_domain(d): v for d, v in function.opset_imports.items()}}
+        scope = Evaluator(self.module, opsets, attributes, f"{call.name}/")
         for index, value in enumerate(function.inputs):
             scope.values[value] = inputs[index] if index < len(inputs) else None
         return tuple(scope.run_graph(function))

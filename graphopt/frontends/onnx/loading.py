@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
@@ -11,8 +12,6 @@ from google.protobuf.message import DecodeError
 
 from graphopt.errors import InputError
 from graphopt.frontends.onnx.external_data import check_external_tensor
-
-_PROTOBUF_LIMIT = 2**31 - 1
 
 
 def load_model(source: str | os.PathLike[str] | onnx.ModelProto, base_dir: Path | None = None) -> ir.Model:
@@ -27,12 +26,12 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto, base_dir: Path 
             GO-3004 external data missing, truncated or outside the model's folder.
     """
     if isinstance(source, onnx.ModelProto):
-        proto, what, path = source, "the model", None
+        proto, what = source, "the model"
     else:
         path = Path(source)
         proto, what, base_dir = _read(path), str(path), path.resolve().parent
     _check_external_data(proto, base_dir)
-    _check(proto, path, what)
+    _check(proto, what)
     try:
         model = ir.from_proto(proto)
     except Exception as error:  # onnx-ir raises whatever its deserialiser meets
@@ -74,14 +73,12 @@ def _read(path: Path) -> onnx.ModelProto:
     return proto
 
 
-def _check(proto: onnx.ModelProto, path: Path | None, what: str) -> None:
+def _check(proto: onnx.ModelProto, what: str) -> None:
     """onnx.checker, which also rejects operator sets newer than this onnx knows."""
+    if any(map(onnx.external_data_helper.uses_external_data, _tensors(proto))):
+        proto = _without_external_data(proto)
     try:
-        if proto.ByteSize() > _PROTOBUF_LIMIT:
-            if path is not None:
-                onnx.checker.check_model(str(path))
-        else:
-            onnx.checker.check_model(proto)
+        onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
         first = str(error).strip().splitlines()
         # Operators that onnx does not know are reported by the importer, all at once.
@@ -94,6 +91,24 @@ def _check(proto: onnx.ModelProto, path: Path | None, what: str) -> None:
 
 
 def _check_external_data(proto: onnx.ModelProto, base_dir: Path | None) -> None:
-    for tensor in onnx.external_data_helper._get_all_tensors(proto):
+    for tensor in _tensors(proto):
         if onnx.external_data_helper.uses_external_data(tensor):
             check_external_tensor(tensor, base_dir)
+
+
+def _without_external_data(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy for the checker, which looks for data files in the current folder; external tensors are empty.
+
+    The copy is small: the weights are elsewhere.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for tensor in _tensors(copy):
+        if onnx.external_data_helper.uses_external_data(tensor):
+            tensor.CopyFrom(onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0]))
+    return copy
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterable[onnx.TensorProto]:
+    """Every initialiser and tensor attribute, in subgraphs too."""
+    return onnx.external_data_helper._get_all_tensors(proto)

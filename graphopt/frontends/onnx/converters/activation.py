@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from graphopt.frontends.onnx.call import Call
-from graphopt.frontends.onnx.registry import VALUE, op
+from graphopt.frontends.onnx.registry import HOST, VALUE, op
+from graphopt.frontends.onnx.values import HostValue
 
 _PLAIN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "Relu": F.relu,
@@ -139,17 +141,11 @@ def _one_hot_of_max(x: torch.Tensor, axis: int) -> torch.Tensor:
     return torch.zeros_like(x).scatter(axis, first, 1.0)
 
 
-@op("Dropout", since=1, default=VALUE)
-def dropout(call: Call, x: object, ratio: object = None, training: object = None) -> object:
+@op("Dropout", since=1, default=VALUE, kinds={2: HOST})
+def dropout(call: Call, x: Any, ratio: Any = None, training: HostValue | None = None) -> Any:
     """In inference the identity; the mask, where asked for, is all true."""
-    if training is not None and _is_true(training):
+    if training is not None and training.number():
         raise call.error("is in training mode", "export the model in evaluation mode")
     if not call.wants(1):
         return x
-    assert isinstance(x, torch.Tensor)
-    return x, torch.ones_like(x, dtype=torch.bool if call.opset >= 10 else x.dtype)
-
-
-def _is_true(value: object) -> bool:
-    host = value.host() if hasattr(value, "host") else value
-    return bool(host.number()) if hasattr(host, "number") else False
+    return x, torch.full(x.shape, 1, dtype=torch.bool if call.opset >= 10 else x.dtype)

@@ -11,6 +11,16 @@ from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.dtypes import torch_dtype
 from graphopt.frontends.onnx.registry import op
 
+_ATTRIBUTES = {
+    "is_causal",
+    "kv_num_heads",
+    "q_num_heads",
+    "qk_matmul_output_mode",
+    "scale",
+    "softcap",
+    "softmax_precision",
+}
+
 
 @op("RotaryEmbedding", since=23)
 def rotary_embedding(
@@ -61,6 +71,9 @@ def attention(
 
     Outputs: Y, present key, present value, and the scores in the stage that ``qk_matmul_output_mode`` names.
     """
+    for name in call.node.attributes:
+        if name not in _ATTRIBUTES:
+            raise call.error(f"has the attribute {name!r}, which is not supported")
     flat = query.ndim == 3
     if flat:
         heads = call.int("q_num_heads")
@@ -159,6 +172,5 @@ def _explicit(
     # A row that sees nothing attends to nothing.
     weights = torch.where(torch.isnan(weights), torch.zeros_like(weights), weights).to(query.dtype)
     mode = call.int("qk_matmul_output_mode", 0)
-    # From opset 24 on the masked scores come after the softcap.
-    chosen = (stages[0], masked, capped, weights) if call.opset < 24 else (stages[0], capped, masked, weights)
+    chosen = (stages[0], masked, capped, weights)
     return torch.matmul(weights, value), chosen[mode]
