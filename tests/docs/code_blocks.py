@@ -153,7 +153,8 @@ def run(name: str, document: str) -> None:
 
 def _run_python(name: str, block: Block, namespace: dict[str, Any]) -> None:
     # Blank lines in front make the line numbers of tracebacks those of the document.
-    code = compile("\n" * (block.line - 1) + block.text, name, "exec")
+    # dont_inherit: this module's own `from __future__` imports are not the document's.
+    code = compile("\n" * (block.line - 1) + block.text, name, "exec", dont_inherit=True)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", module="__main__")
