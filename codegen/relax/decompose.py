@@ -13,6 +13,7 @@ from torch import fx
 from graphopt._torch import is_composite, make_fx
 from graphopt.dialect.registry import get as dialect_op
 from graphopt.dialect.registry import is_dialect
+from graphopt.ir.propagation import propagate
 
 
 @functools.cache
@@ -56,6 +57,7 @@ def decompose_node(node: fx.Node, table: Mapping[Any, Any]) -> Expansion | None:
 
     fakes = [n.meta["val"] for n in operands]
     module = make_fx(call, decomposition_table=decompositions, _allow_non_fake_inputs=True)(*fakes)
+    propagate(module, only_missing=True)
     if any(n.target is target for n in module.graph.nodes):
         return None
     return Expansion(module, operands)

@@ -98,6 +98,8 @@ class SymbolTable:
             return self._product(expr)
         if isinstance(expr, sympy.Rational):
             return float(expr)
+        if isinstance(expr, (sympy.floor, sympy.ceiling)):
+            return self._rounded(expr)
         name = type(expr).__name__
         if name not in _FUNCTIONS:
             raise InternalError(f"no translation of {name} in the size {expr}", code="GO-1001")
@@ -109,6 +111,13 @@ class SymbolTable:
         if isinstance(factor, sympy.Rational) and not isinstance(factor, sympy.Integer):
             return _floordiv(_product(int(factor.p), self.expression(rest)), int(factor.q))
         return functools.reduce(_product, (self.expression(a) for a in expr.args))
+
+    def _rounded(self, expr: sympy.floor | sympy.ceiling) -> Index:
+        """A rounded quotient, as integer division of numerator by denominator."""
+        numerator, denominator = (self.expression(e) for e in sympy.fraction(sympy.together(expr.args[0])))
+        if isinstance(expr, sympy.ceiling):
+            numerator = _sum(numerator, denominator, -1)
+        return _floordiv(numerator, denominator)
 
 
 def int64(value: Index) -> tirx.Expr:
@@ -236,8 +245,6 @@ _FUNCTIONS: dict[str, Callable[..., Index]] = {
     "CeilToInt": _round_to_int(tirx.ceil, math.ceil),
     "TruncToInt": _round_to_int(tirx.trunc, math.trunc),
     "RoundToInt": _round_to_int(tirx.nearbyint, round),
-    "floor": _round_to_int(tirx.floor, math.floor),
-    "ceiling": _round_to_int(tirx.ceil, math.ceil),
     "OpaqueUnaryFn_sqrt": _sqrt,
     "Equality": _relation(lambda a, b: a == b if _is_number(a, b) else tirx.EQ(a, b)),
     "Unequality": _relation(lambda a, b: a != b if _is_number(a, b) else tirx.NE(a, b)),

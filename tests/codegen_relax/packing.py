@@ -14,7 +14,7 @@ from tvm import relax
 
 from graphopt._torch import DimDynamic, FakeTensorMode, ShapeEnv, StatelessSymbolicContext
 from graphopt.codegen.relax import lower
-from graphopt.ir.normalize import build_signature
+from graphopt.ir.dimensions import build_signature
 from graphopt.ir.program import Program
 from graphopt.ir.propagation import propagate
 

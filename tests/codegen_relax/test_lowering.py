@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-
 import numpy as np
 import pytest
 import sympy
@@ -62,7 +60,7 @@ def test_main_takes_the_inputs_and_returns_a_tuple_in_the_signature_s_names() ->
     lowered = lower(program)
     main = lowered.mod["main"]
     assert [p.name for p in main.params] == [i.name for i in program.signature.inputs]
-    assert isinstance(main.ret_ty if hasattr(main, "ret_ty") else main.body.ty, relax.TupleType if hasattr(relax, "TupleType") else object)
+    assert isinstance(main.body.ty, relax.TupleType)
     assert lowered.signature is program.signature
 
 
@@ -89,11 +87,6 @@ def test_int64_weights_are_not_narrowed() -> None:
     machine = compiled(capture(Table(), torch.ones(2, dtype=torch.int64)))
     result = machine["main"](tvm.runtime.tensor(np.ones(2, "int64")))[0].numpy()
     assert result.tolist() == [2**40 + 1, -(2**50) + 1]
-
-
-class Unsupported(nn.Module):
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return torch.linalg.svdvals(x), torch.nonzero(x).float().sum() * 0 + x, torch.fft.fft(x).abs()
 
 
 def test_unsupported_operators_are_listed_all_at_once() -> None:
@@ -198,11 +191,12 @@ def test_expressions_translate(expression: sympy.Expr, expected) -> None:
     from tvm import tirx
 
     table = SymbolTable({})
-    sizes = {table.define("a"): 11, table.define("b"): 6}
+    sizes = {table.define(_a): 11, table.define(_b): 6}
     value = table.expression(expression)
     if not isinstance(value, int):
-        bound = {var: tirx.IntImm("int64", size) for var, size in sizes.items()}
-        value = int(table.analyzer.simplify(tirx.stmt_functor.substitute(value, bound)).value)
+        for variable, size in sizes.items():
+            table.analyzer.bind(variable, tirx.IntImm("int64", size))
+        value = int(table.analyzer.simplify(value).value)
     assert value == expected(11, 6)
 
 
@@ -210,5 +204,3 @@ def test_an_undefined_symbol_is_reported() -> None:
     with pytest.raises(UnboundSymbol):
         SymbolTable({}).expression(_a)
 
-
-assert operator
