@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 def console() -> Console:
     """The console of stdout; wide enough not to fold tables when it is a file or a pipe."""
-    found = Console(highlight=False, soft_wrap=False)
-    return found if found.is_terminal else Console(highlight=False, width=140)
+    # Shapes and pass options are in brackets, which rich would read as its own markup.
+    found = Console(highlight=False, soft_wrap=False, markup=False, emoji=False)
+    if not found.is_terminal:
+        found.width = 140
+    return found
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
