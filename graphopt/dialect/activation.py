@@ -53,8 +53,12 @@ def _hard_swish_backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
 
 
 def _hard_swish_onnx(x: OnnxValue, offset: float, threshold: float, scale: float) -> OnnxValue:
+    import onnx_ir
     from onnxscript import opset18 as op
 
+    # ONNX fixes the parameters; onnxruntime expands to HardSigmoid, which it has in float32 only.
+    if (offset, threshold, scale) == (3.0, 6.0, 6.0) and x.dtype == onnx_ir.DataType.FLOAT:
+        return op.HardSwish(x)
     wide, dtype = to_opmath(x), opmath_type(x)
     gate = op.Clip(op.Add(wide, scalar(offset, dtype)), scalar(0.0, dtype), scalar(threshold, dtype))
     y = op.Div(op.Mul(wide, gate), scalar(scale, dtype))
