@@ -139,7 +139,8 @@ class AtomicFiles:
         With ``named`` files its folder also holds the other files, under the names they will have.
         """
         pending = next(p for p in self._open if p.final.name == name)
-        pending.file.flush()
+        for each in self._open:  # the reader may follow references to the others
+            each.file.flush()
         return pending.staged or Path(f"/proc/self/fd/{pending.file.fileno()}")
 
     def publish(self) -> None:
