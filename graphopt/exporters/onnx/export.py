@@ -19,6 +19,7 @@ import logging
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,7 +30,7 @@ from graphopt._torch import OnnxTranslation
 from graphopt.errors import GraphoptError, InputError
 from graphopt.exporters.exported_program import to_exported_program
 from graphopt.exporters.onnx.finish import finish
-from graphopt.exporters.onnx.legalize import layers_of, legalize, remember_origins
+from graphopt.exporters.onnx.legalize import legalize, origin_of, remember_origins
 from graphopt.exporters.onnx.translations import translation_table
 from graphopt.exporters.onnx.write import write_model
 
@@ -126,19 +127,15 @@ def _refuse_unknown(nodes: Sequence[fx.Node]) -> None:
     """Raises when there are calls without a translation, with all of them in the message."""
     if not nodes:
         return
-    found: dict[str, list[fx.Node]] = {}
+    calls: dict[str, Counter[str]] = {}
     for node in nodes:
-        found.setdefault(str(node.target), []).append(node)
+        layers, _, target = origin_of(node)
+        calls.setdefault(target, Counter())[", ".join(layers) or node.name] += 1
     lines = [
-        f"  {target} ({len(calls)}x, first: {layers_of(calls[0]) or calls[0].name})"
-        for target, calls in sorted(found.items())
+        f"  {target} ({places.total()}x, first: {next(iter(places))})"
+        for target, places in sorted(calls.items())
     ]
-    raise InputError(
-        "operators without an ONNX form:\n" + "\n".join(lines),
-        code="GO-3005",
-        node=nodes[0].name,
-        layer=layers_of(nodes[0]) or None,
-    )
+    raise InputError("operators without an ONNX form:\n" + "\n".join(lines), code="GO-3005")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import onnx_ir.passes.common as common_passes
 from onnxscript import optimizer, version_converter
 from onnxscript.rewriter import onnx_fusions
 
-from graphopt.exporters.onnx.legalize import ORIGIN
+from graphopt.exporters.onnx.legalize import origin_of
 from graphopt.ir.signature import TensorSpec
 
 if TYPE_CHECKING:
@@ -57,10 +56,7 @@ def _note_origin(node: ir.Node) -> None:
     node.metadata_props.clear()
     if fx_node is None:
         return
-    known = (fx_node.meta.get("custom") or {}).get(ORIGIN)
-    if known is None:
-        return
-    layers, made_by = json.loads(known)
+    layers, made_by, _ = origin_of(fx_node)
     if layers:
         node.metadata_props["graphopt.layers"] = ", ".join(layers)
     if made_by:

@@ -22,14 +22,15 @@ def remember_origins(exported: ExportedProgram) -> None:
     for node in exported.graph.nodes:
         known = origin(node)
         custom: dict[str, Any] = dict(node.meta.get("custom") or {})
-        custom[ORIGIN] = json.dumps([list(known.layers), list(known.made_by)])
+        custom[ORIGIN] = json.dumps([list(known.layers), list(known.made_by), str(node.target)])
         node.meta["custom"] = custom
 
 
-def layers_of(node: fx.Node) -> str:
-    """The user's layers that a node of a prepared graph comes from, for messages."""
+def origin_of(node: fx.Node) -> tuple[list[str], list[str], str]:
+    """Layers, rewrites and operator that a node of a prepared graph comes from."""
     known = (node.meta.get("custom") or {}).get(ORIGIN)
-    return ", ".join(json.loads(known)[0]) if known else ""
+    layers, made_by, target = json.loads(known) if known else ([], [], str(node.target))
+    return layers, made_by, target
 
 
 def legalize(exported: ExportedProgram) -> None:

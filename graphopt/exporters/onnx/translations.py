@@ -32,7 +32,13 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
         aten.squeeze.dim: squeeze_dim,
         aten.squeeze.dims: squeeze_dims,
         aten.unbind.int: unbind,
+        aten.movedim.int: movedim,
+        aten.to.dtype: to_dtype,
+        aten.batch_norm.default: batch_norm,
+        aten.conv_transpose2d.input: conv_transpose2d,
         aten.avg_pool2d.default: avg_pool2d,
+        aten.adaptive_avg_pool1d.default: adaptive_avg_pool,
+        aten.adaptive_avg_pool2d.default: adaptive_avg_pool,
         aten.upsample_linear1d.vec: upsample_linear1d,
         aten._int_mm.default: int_mm,
         aten.scaled_dot_product_attention.default: attention,
@@ -97,6 +103,77 @@ def unbind(x: OnnxValue, dim: int = 0) -> Sequence[OnnxValue]:
     return [op.Gather(x, op.Constant(value_int=i), axis=dim) for i in range(count)]
 
 
+def movedim(x: OnnxValue, source: int, destination: int) -> OnnxValue:
+    op = _operators(18)
+    rank = len(x.shape)
+    order = [axis for axis in range(rank) if axis != source % rank]
+    order.insert(destination % rank, source % rank)
+    return op.Transpose(x, perm=order)
+
+
+def to_dtype(
+    x: OnnxValue, dtype: int, non_blocking: bool = False, copy: bool = False, memory_format: int | None = None
+) -> OnnxValue:
+    op = _operators(18)
+    return op.Identity(x) if x.dtype == dtype else op.Cast(x, to=dtype)
+
+
+# -- convolution, normalisation ------------------------------------------------------------------
+# torch.onnx has translations of these only for what they decompose into; decomposing takes longer than
+# all of the rest.
+
+
+def batch_norm(
+    x: OnnxValue,
+    weight: OnnxValue,
+    bias: OnnxValue,
+    running_mean: OnnxValue,
+    running_var: OnnxValue,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> OnnxValue:
+    op = _operators(15)
+    if training or running_mean is None or running_var is None:
+        raise InputError(
+            "batch_norm that computes its statistics has no ONNX form",
+            code="GO-3006",
+            hint="put the model in eval mode",
+        )
+    weight = _filled(1.0, running_mean) if weight is None else weight
+    bias = _filled(0.0, running_mean) if bias is None else bias
+    return op.BatchNormalization(x, weight, bias, running_mean, running_var, epsilon=eps)
+
+
+def _filled(number: float, like: OnnxValue) -> OnnxValue:
+    return _operators(18).Expand(_scalar(number, like), _ints(like.shape[0]))
+
+
+def conv_transpose2d(
+    x: OnnxValue,
+    weight: OnnxValue,
+    bias: OnnxValue = None,
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] = (0, 0),
+    output_padding: Sequence[int] = (0, 0),
+    groups: int = 1,
+    dilation: Sequence[int] = (1, 1),
+) -> OnnxValue:
+    op = _operators(18)
+    pads = _pair(padding)
+    return op.ConvTranspose(
+        x,
+        weight,
+        bias,
+        strides=_pair(stride),
+        pads=[*pads, *pads],
+        output_padding=_pair(output_padding),
+        group=groups,
+        dilations=_pair(dilation),
+    )
+
+
 # -- pooling, resizing ---------------------------------------------------------------------------
 
 
@@ -127,6 +204,29 @@ def avg_pool2d(
     if divisor_override is None:
         return y
     return op.Mul(y, op.CastLike(op.Constant(value_float=math.prod(kernel) / divisor_override), x))
+
+
+def adaptive_avg_pool(x: OnnxValue, output_size: Sequence[int]) -> OnnxValue:
+    """GlobalAveragePool or AveragePool; where windows differ in size, a mean of each, axis by axis."""
+    op = _operators(19)
+    if all(isinstance(size, int) and size == 1 for size in output_size):
+        return op.GlobalAveragePool(x)
+    first = len(x.shape) - len(output_size)
+    sizes = [(x.shape[first + i], wanted) for i, wanted in enumerate(output_size)]
+    if not all(isinstance(size, int) and isinstance(wanted, int) for size, wanted in sizes):
+        raise InputError("adaptive pooling between symbolic sizes has no ONNX form", code="GO-3006")
+    if first == 2 and all(size % wanted == 0 for size, wanted in sizes):
+        kernel = [size // wanted for size, wanted in sizes]
+        return op.AveragePool(x, kernel_shape=kernel, strides=kernel)
+    for i, (size, wanted) in enumerate(sizes):
+        axis = _ints(first + i)
+        means = []
+        for j in range(wanted):
+            start, end = j * size // wanted, -(-(j + 1) * size // wanted)
+            window = op.Slice(x, _ints(start), _ints(end), axis)
+            means.append(op.ReduceMean(window, axis, keepdims=1))
+        x = op.Concat(*means, axis=first + i)
+    return x
 
 
 def _pair(sizes: Sequence[int]) -> list[int]:
@@ -187,13 +287,13 @@ def attention_node(
     rank = len(query.shape)
     if rank > 4:
         return attention_nodes(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    mask_rank = len(attn_mask.shape) if attn_mask is not None else 0
     if attn_mask is not None:
         attn_mask = _mask_for_kernel(attn_mask, query)
     if rank < 4:
-        missing = _ints(*range(4 - rank))
-        query, key, value = (op.Unsqueeze(t, missing) for t in (query, key, value))
-        if attn_mask is not None and 2 < len(attn_mask.shape) < 4:
-            attn_mask = op.Unsqueeze(attn_mask, missing)
+        query, key, value = (op.Unsqueeze(t, _ints(*range(4 - rank))) for t in (query, key, value))
+    if mask_rank == 3:
+        attn_mask = op.Unsqueeze(attn_mask, _ints(0))
     y, _, _, _ = op.Attention(query, key, value, attn_mask, scale=scale, is_causal=int(is_causal))
     return op.Squeeze(y, _ints(*range(4 - rank))) if rank < 4 else y
 
@@ -204,19 +304,18 @@ def _mask_for_kernel(mask: OnnxValue, query: OnnxValue) -> OnnxValue:
     The kernel rejects a mask that broadcasts over query positions.  And it takes the lowest finite
     number for -inf: a row full of it gives 0, where torch attends evenly.
     """
-    import numpy as np
     import onnx_ir
 
     op = _operators(23)
-
+    shape = list(mask.shape)
     if mask.dtype != onnx_ir.DataType.BOOL:
         lowest = torch.finfo(getattr(torch, mask.dtype.numpy().name)).min
-        near = np.array(lowest * 0.99, dtype=mask.dtype.numpy())
-        bottom = op.Constant(value=onnx_ir.tensor(np.array(lowest, dtype=near.dtype)))
-        mask = op.Where(op.Equal(mask, bottom), op.Constant(value=onnx_ir.tensor(near)), mask)
-    if len(mask.shape or ()) < 2 or _is_one(mask, -2) and not _is_one(query, -2):
+        at_bottom = op.Equal(mask, _scalar(lowest, mask))
+        mask = op.Where(at_bottom, _scalar(lowest * 0.99, mask), mask)
+    one_row = len(shape) < 2 or isinstance(shape[-2], int) and shape[-2] == 1
+    if one_row and not _is_one(query, -2):
+        lead = _ints(*[1] * max(len(shape) - 2, 0))
         rows = op.Shape(query, start=-2, end=-1)
-        lead = _ints(*[1] * max(len(mask.shape) - 2, 0))
         mask = op.Expand(mask, op.Concat(lead, rows, _ints(1), axis=0))
     return mask
 

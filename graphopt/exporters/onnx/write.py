@@ -45,6 +45,7 @@ def write_model(
     total = sum(tensor.nbytes for tensor in weights.values() if tensor is not None)
     limit = AUTO_LIMIT if external_data == "auto" else external_data
     outside = limit if isinstance(limit, bool) else total > limit
+    outside = outside and any(t is not None and t.nbytes > _SMALL for t in weights.values())
     if not outside and total > 2**31 - 2**20:
         raise InputError(
             f"the weights have {total} bytes, too many for one file",
