@@ -40,29 +40,51 @@ template(
     [
         Case("mask", lambda w, q, k, v, m: _attend(q, k, v, m), (*QKV, MASK)),
         Case("no scale, no mask", lambda w, q, k, v: torch.matmul(torch.softmax(q @ k.mT, -1), v), QKV),
-        Case("divided, two masks", lambda w, q, k, v, m, n: torch.matmul(torch.softmax(q @ k.mT / 3.0 + m + n, -1), v),
-             (*QKV, MASK, (4, "s", "s"))),
-        Case("keys come transposed", lambda w, q, k, v: torch.matmul(torch.softmax(q @ k, -1), v),
-             ((2, 4, 5, 8), (2, 4, 8, 6), (2, 4, 6, 7))),
+        Case(
+            "divided, two masks",
+            lambda w, q, k, v, m, n: torch.matmul(torch.softmax(q @ k.mT / 3.0 + m + n, -1), v),
+            (*QKV, MASK, (4, "s", "s")),
+        ),
+        Case(
+            "keys come transposed",
+            lambda w, q, k, v: torch.matmul(torch.softmax(q @ k, -1), v),
+            ((2, 4, 5, 8), (2, 4, 8, 6), (2, 4, 6, 7)),
+        ),
         Case("guard against NaN", lambda w, q, k, v, m: _nan_guard(q, k, v, m), (*QKV, MASK)),
         Case("guard on the scores", lambda w, q, k, v, m: _score_guard(q, k, v, m), (*QKV, MASK)),
-        Case("softmax in float32",
-             lambda w, q, k, v: torch.matmul(torch.softmax(q @ k.mT * 0.3, -1, dtype=torch.float32).half(), v),
-             (Tensor((2, 4, 5, 8), torch.float16),) * 3),
-        Case("three axes", lambda w, q, k, v: torch.bmm(torch.softmax(torch.bmm(q, k.mT), -1), v), (("b", 5, 8),) * 3),
+        Case(
+            "softmax in float32",
+            lambda w, q, k, v: torch.matmul(torch.softmax(q @ k.mT * 0.3, -1, dtype=torch.float32).half(), v),
+            (Tensor((2, 4, 5, 8), torch.float16),) * 3,
+        ),
+        Case(
+            "three axes",
+            lambda w, q, k, v: torch.bmm(torch.softmax(torch.bmm(q, k.mT), -1), v),
+            (("b", 5, 8),) * 3,
+        ),
     ],
     [
         Case("softmax over queries", lambda w, q, k, v: _attend(q, k, v, axis=2), ((2, 4, 5, 8),) * 3),
-        Case("a scale per head", lambda w, q, k, v: torch.matmul(torch.softmax(q @ k.mT * w.s, -1), v), QKV,
-             {"s": (4, 1, 1)}),
-        Case("the probabilities are an output too",
-             lambda w, q, k, v: ((p := torch.softmax(q @ k.mT, -1)), torch.matmul(p, v)), QKV),
+        Case(
+            "a scale per head",
+            lambda w, q, k, v: torch.matmul(torch.softmax(q @ k.mT * w.s, -1), v),
+            QKV,
+            {"s": (4, 1, 1)},
+        ),
+        Case(
+            "the probabilities are an output too",
+            lambda w, q, k, v: ((p := torch.softmax(q @ k.mT, -1)), torch.matmul(p, v)),
+            QKV,
+        ),
         Case("keys shared by the batch", lambda w, q, k, v: _attend(q, k, v), (Q, (1, 4, "s", 8), Q)),
         Case("mask of one axis", lambda w, q, k, v, m: _attend(q, k, v, m), (*QKV, ("s",))),
-        Case("the mask adds heads", lambda w, q, k, v, m: _attend(q, k, v, m),
-             ((2, 1, 5, 8), (2, 1, 5, 8), (2, 4, 5, 8), (4, 5, 5))),
+        Case(
+            "the mask adds heads",
+            lambda w, q, k, v, m: _attend(q, k, v, m),
+            ((2, 1, 5, 8), (2, 1, 5, 8), (2, 4, 5, 8), (4, 5, 5)),
+        ),
     ],
-)  # fmt: skip
+)
 
 
 def _sdpa(q: Any, k: Any, v: Any, **options: Any) -> Any:
@@ -74,15 +96,22 @@ template(
     [
         Case("half of the scale on each", lambda w, q, k, v: _sdpa(q * 0.5, k * 0.5, v, scale=1.0), QKV),
         Case("divided query", lambda w, q, k, v: _sdpa(q / 4.0, k, v, scale=0.5), QKV),
-        Case("scaled before a permute", lambda w, q, k, v: _sdpa(q, (k * 0.5).permute(0, 2, 1, 3), v, scale=1.0),
-             ((2, 4, 5, 8), (2, 5, 4, 8), (2, 4, 5, 8))),
+        Case(
+            "scaled before a permute",
+            lambda w, q, k, v: _sdpa(q, (k * 0.5).permute(0, 2, 1, 3), v, scale=1.0),
+            ((2, 4, 5, 8), (2, 5, 4, 8), (2, 4, 5, 8)),
+        ),
     ],
     [
         Case("default scale", lambda w, q, k, v: _sdpa(q * 0.5, k, v), QKV),
         Case("a factor a channel", lambda w, q, k, v: _sdpa(q * w.a, k, v, scale=1.0), QKV, {"a": (8,)}),
-        Case("the scaled query is an output too", lambda w, q, k, v: ((a := q * 0.5), _sdpa(a, k, v, scale=1.0)), QKV),
+        Case(
+            "the scaled query is an output too",
+            lambda w, q, k, v: ((a := q * 0.5), _sdpa(a, k, v, scale=1.0)),
+            QKV,
+        ),
     ],
-)  # fmt: skip
+)
 
 
 def _repeat(x: Any, n: int, axis: int = 2) -> Any:
@@ -96,20 +125,36 @@ template(
     "grouped-queries",
     [
         Case("repeat_kv", lambda w, q, k, v: _sdpa(q, _repeat(k, 2), _repeat(v, 2), scale=0.3), (Q, KV, KV)),
-        Case("one head for all", lambda w, q, k, v: _sdpa(q, _repeat(k, 4), _repeat(v, 4)),
-             (Q, ("b", 1, "s", 8), ("b", 1, "s", 8))),
-        Case("repeat_interleave", lambda w, q, k, v: _sdpa(q, k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)),
-             (Q, KV, KV)),
+        Case(
+            "one head for all",
+            lambda w, q, k, v: _sdpa(q, _repeat(k, 4), _repeat(v, 4)),
+            (Q, ("b", 1, "s", 8), ("b", 1, "s", 8)),
+        ),
+        Case(
+            "repeat_interleave",
+            lambda w, q, k, v: _sdpa(q, k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)),
+            (Q, KV, KV),
+        ),
     ],
     [
-        Case("blocks of heads in turn", lambda w, q, k, v: _sdpa(q, _repeat(k, 2, 1), _repeat(v, 2, 1)), (Q, KV, KV)),
+        Case(
+            "blocks of heads in turn",
+            lambda w, q, k, v: _sdpa(q, _repeat(k, 2, 1), _repeat(v, 2, 1)),
+            (Q, KV, KV),
+        ),
         Case("keys only", lambda w, q, k, v: _sdpa(q, _repeat(k, 2), v), (Q, KV, Q)),
-        Case("the repeated keys are an output too",
-             lambda w, q, k, v: ((r := _repeat(k, 2)), _sdpa(q, r, _repeat(v, 2))), (Q, KV, KV)),
-        Case("positions are repeated",
-             lambda w, q, k, v: _sdpa(q, k.repeat_interleave(2, 2), v.repeat_interleave(2, 2)), (Q, Q, Q)),
+        Case(
+            "the repeated keys are an output too",
+            lambda w, q, k, v: ((r := _repeat(k, 2)), _sdpa(q, r, _repeat(v, 2))),
+            (Q, KV, KV),
+        ),
+        Case(
+            "positions are repeated",
+            lambda w, q, k, v: _sdpa(q, k.repeat_interleave(2, 2), v.repeat_interleave(2, 2)),
+            (Q, Q, Q),
+        ),
     ],
-)  # fmt: skip
+)
 
 X = ("b", 2, "s", 8)
 ANGLES = ("s", 8)
@@ -127,25 +172,40 @@ template(
     "rotate-half",
     [
         Case("Hugging Face", lambda w, x, c, s: x * c + _rotate_half(x) * s, (X, ANGLES, ANGLES)),
-        Case("angles per batch", lambda w, x, c, s: _rotate_half(x) * s + c * x,
-             (X, ("b", 1, "s", 8), ("b", 1, "s", 8))),
+        Case(
+            "angles per batch",
+            lambda w, x, c, s: _rotate_half(x) * s + c * x,
+            (X, ("b", 1, "s", 8), ("b", 1, "s", 8)),
+        ),
     ],
     [
-        Case("minus on the other half",
-             lambda w, x, c, s: x * c + torch.cat((aten.slice(x, 3, 4, 8), -aten.slice(x, 3, 0, 4)), -1) * s,
-             (X, ANGLES, ANGLES)),
-        Case("halves not exchanged",
-             lambda w, x, c, s: x * c + torch.cat((-aten.slice(x, 3, 0, 4), aten.slice(x, 3, 4, 8)), -1) * s,
-             (X, ANGLES, ANGLES)),
-        Case("unequal parts",
-             lambda w, x, c, s: x * c + torch.cat((-aten.slice(x, 3, 3, 8), aten.slice(x, 3, 0, 3)), -1) * s,
-             (X, ANGLES, ANGLES)),
-        Case("angles wider than x", lambda w, x, c, s: x * c + _rotate_half(x) * s,
-             ((1, 2, 5, 8), (3, 2, 5, 8), (3, 2, 5, 8))),
-        Case("angles of half the width", lambda w, x, c, s: x * c + _rotate_half(x) * s,
-             (X, ("s", 1), ("s", 1))),
+        Case(
+            "minus on the other half",
+            lambda w, x, c, s: x * c + torch.cat((aten.slice(x, 3, 4, 8), -aten.slice(x, 3, 0, 4)), -1) * s,
+            (X, ANGLES, ANGLES),
+        ),
+        Case(
+            "halves not exchanged",
+            lambda w, x, c, s: x * c + torch.cat((-aten.slice(x, 3, 0, 4), aten.slice(x, 3, 4, 8)), -1) * s,
+            (X, ANGLES, ANGLES),
+        ),
+        Case(
+            "unequal parts",
+            lambda w, x, c, s: x * c + torch.cat((-aten.slice(x, 3, 3, 8), aten.slice(x, 3, 0, 3)), -1) * s,
+            (X, ANGLES, ANGLES),
+        ),
+        Case(
+            "angles wider than x",
+            lambda w, x, c, s: x * c + _rotate_half(x) * s,
+            ((1, 2, 5, 8), (3, 2, 5, 8), (3, 2, 5, 8)),
+        ),
+        Case(
+            "angles of half the width",
+            lambda w, x, c, s: x * c + _rotate_half(x) * s,
+            (X, ("s", 1), ("s", 1)),
+        ),
     ],
-)  # fmt: skip
+)
 
 
 def _split(x: Any, c: Any, s: Any, sign: int = 1) -> Any:
@@ -163,12 +223,16 @@ template(
     "rotate-pairs",
     [Case("GPT-J", lambda w, x, c, s: x * c + _pairs(x) * s, (X, ANGLES, ANGLES))],
     [
-        Case("odd channels first",
-             lambda w, x, c, s: x * c
-             + torch.stack((-aten.slice(x, 3, 0, 8, 2), aten.slice(x, 3, 1, 8, 2)), -1).flatten(-2) * s,
-             (X, ANGLES, ANGLES)),
+        Case(
+            "odd channels first",
+            lambda w, x, c, s: (
+                x * c
+                + torch.stack((-aten.slice(x, 3, 0, 8, 2), aten.slice(x, 3, 1, 8, 2)), -1).flatten(-2) * s
+            ),
+            (X, ANGLES, ANGLES),
+        ),
     ],
-)  # fmt: skip
+)
 
 
 def _partial(x: Any, c: Any, s: Any, start: int = 4) -> Any:

@@ -73,7 +73,12 @@ template(
     [Case("bias", lambda w, x: w.b + F.layer_norm(x, (8,), w.g), X, {"g": (8,), "b": (8,)})],
     [
         Case("has a bias", lambda w, x: F.layer_norm(x, (8,), w.g, w.b) + w.b, X, {"g": (8,), "b": (8,)}),
-        Case("times alpha", lambda w, x: torch.add(F.layer_norm(x, (8,), w.g), w.b, alpha=2), X, {"g": (8,), "b": (8,)}),
+        Case(
+            "times alpha",
+            lambda w, x: torch.add(F.layer_norm(x, (8,), w.g), w.b, alpha=2),
+            X,
+            {"g": (8,), "b": (8,)},
+        ),
     ],
 )
 template(
@@ -86,11 +91,15 @@ template(
     [
         Case("over a leading axis", lambda w, x: _rms_norm(x, axis=1), X),
         Case("cube for square", lambda w, x: x * torch.rsqrt(x.pow(4).mean(-1, keepdim=True) + 1e-6), X),
-        Case("eps per channel", lambda w, x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + w.e), X,
-             {"e": Tensor((8,), positive=True)}),
+        Case(
+            "eps per channel",
+            lambda w, x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + w.e),
+            X,
+            {"e": Tensor((8,), positive=True)},
+        ),
         Case("two values", lambda w, x, y: y * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6), (*X, *X)),
     ],
-)  # fmt: skip
+)
 template(
     "rms-norm-weight",
     [Case("weight", lambda w, x: w.g * F.rms_norm(x, (8,), None, 1e-6), X, {"g": (8,)})],
@@ -113,6 +122,13 @@ template(
 )
 template(
     "functional-layer-norm",
-    [Case("with affine", lambda w, x: aten.native_layer_norm(x, [8], w.g, w.b, 1e-5)[0], X, {"g": (8,), "b": (8,)})],
+    [
+        Case(
+            "with affine",
+            lambda w, x: aten.native_layer_norm(x, [8], w.g, w.b, 1e-5)[0],
+            X,
+            {"g": (8,), "b": (8,)},
+        )
+    ],
     [Case("the mean is used", lambda w, x: aten.native_layer_norm(x, [8], None, None, 1e-5)[:2], X)],
 )

@@ -38,11 +38,18 @@ template(
 template(
     "reshape-of-reshape",
     [
-        Case("two views", lambda w, x: x.view(x.shape[0], -1).view(x.shape[0], 3, -1), BSD),
+        Case("two views", lambda w, x: x.view(x.shape[0], -1).view(x.shape[0], x.shape[1], 3, 4), BSD),
         Case("the inner one is shared", lambda w, x: ((y := x.reshape(-1)), y.reshape(3, -1)), ((2, 6),)),
         Case("unsqueeze", lambda w, x: x.unsqueeze(1).reshape(4, 3), ((2, 6),)),
     ],
-    [Case("a permute between", lambda w, x: x.reshape(2, 6).t().reshape(4, 3), ((3, 4),))],
+    [
+        Case("a permute between", lambda w, x: x.reshape(2, 6).t().reshape(4, 3), ((3, 4),)),
+        Case(
+            "merges and splits symbolic sizes",
+            lambda w, x: x.view(x.shape[0], -1).view(x.shape[0], 3, -1),
+            BSD,
+        ),
+    ],
 )
 template(
     "flatten-of-reshape",
@@ -93,7 +100,13 @@ template(
         Case("composed", lambda w, x: x.permute(1, 2, 0).permute(1, 0, 2), BSD),
         Case("inverse", lambda w, x: x.permute(1, 2, 0).permute(2, 0, 1) * 2, BSD),
     ],
-    [Case("a reshape between", lambda w, x: x.permute(1, 2, 0).reshape(12, 2, -1).permute(1, 0, 2), ((2, 2, 12),))],
+    [
+        Case(
+            "a reshape between",
+            lambda w, x: x.permute(1, 2, 0).reshape(12, 2, -1).permute(1, 0, 2),
+            ((2, 2, 12),),
+        )
+    ],
 )
 template(
     "full-slice",

@@ -200,3 +200,18 @@ class LayerWeights(RulePass):
             channel_affine.ShiftBeforeLayer(),
             channel_affine.ScaleThroughShift(),
         )
+
+
+def all_rules() -> dict[str, RewriteRule]:
+    """Every rule of cleanup, by name."""
+    passes: tuple[RulePass, ...] = (
+        Identities(),
+        Shapes(),
+        Scalars(training=True),
+        Linears(),
+        Activations(),
+        Norms(),
+        Attention(),
+        LayerWeights(),
+    )
+    return {rule.name: rule for p in passes for rule in p.rules()}

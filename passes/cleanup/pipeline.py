@@ -34,7 +34,9 @@ def steps(training: bool = False) -> tuple[Step, ...]:
         Step(fold, "computed weights become constants, which all later checks ask for"),
         Step(CommonSubexpressions(), "a value computed twice hides that two operands are the same"),
         Step(families.Shapes(), "one form of reshape and permute, none between the parts of a pattern"),
-        Step(families.Scalars(training), "numbers for one-element tensors, one form of clamp and square root"),
+        Step(
+            families.Scalars(training), "numbers for one-element tensors, one form of clamp and square root"
+        ),
         Step(families.Linears(), "products with constants become layers, which take scales and biases in"),
         Step(families.Activations(), "before factors go into weights: x * clip(x + 3, 0, 6) / 6 stays whole"),
         Step(families.Norms(), "before factors go into weights, for the same reason"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import sympy
 import torch
 
 from graphopt.passes.cleanup.facts import axis_of, is_tensor, same_shape, same_size, size_of
@@ -68,6 +69,43 @@ def _numel(shape: Sequence[Any]) -> Any:
     for size in shape:
         total = total * size
     return total
+
+
+def regroups(before: Sequence[Any], after: Sequence[Any]) -> bool:
+    """Whether a reshape only merges groups of axes and splits single ones, where sizes are symbolic.
+
+    torch reshapes ``[s, 12]`` to ``[3, 4 * s]`` axis by axis and asks on the way whether 3 divides
+    ``s``: the result would be right for some inputs only.
+    """
+    left = [s for s in before if not same_size(s, 1)]
+    right = [s for s in after if not same_size(s, 1)]
+    while left and right:
+        a, b = [left.pop(0)], [right.pop(0)]
+        while not same_size(_numel(a), _numel(b)):
+            grow = _smaller(_numel(a), _numel(b))
+            if grow == "left" and left:
+                a.append(left.pop(0))
+            elif grow == "right" and right:
+                b.append(right.pop(0))
+            else:
+                return False
+        if not all(isinstance(s, int) for s in (*a, *b)) and len(a) > 1 and len(b) > 1:
+            return False
+    return not left and not right
+
+
+def _smaller(a: Any, b: Any) -> str | None:
+    """Which of two products divides the other, where that is known."""
+    quotient = sympy.cancel(_expression(a) / _expression(b))
+    if quotient.is_number:
+        return "left" if quotient < 1 else "right"
+    if sympy.denom(quotient) == 1:
+        return "right"
+    return "left" if sympy.numer(quotient) == 1 else None
+
+
+def _expression(size: Any) -> sympy.Expr:
+    return sympy.Integer(size) if isinstance(size, int) else size.node.expr
 
 
 class CanonicalReshape(RewriteRule):
@@ -148,6 +186,8 @@ class ReshapeOfReshape(RewriteRule):
             return match.fail("it reinterprets the dtype")
         if any(isinstance(s, int) and s == 0 for s in match.x.shape):
             return match.fail("the tensor is empty")
+        if not regroups(match.x.shape, match.result.shape):
+            return match.fail("symbolic sizes are merged and split at once")
         return match.ok()
 
     def rewrite(self, op: Emitter, match: Match) -> Value:
