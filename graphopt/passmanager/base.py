@@ -175,7 +175,8 @@ def _coerce(pass_name: str, key: str, value: Any, hint: Any) -> Any:
     if get_origin(hint) is not None:
         wanted = str(hint).replace("typing.", "")
     raise UsageError(
-        f"option {key.replace('_', '-')!r} of pass {pass_name!r} must be {wanted}, not {value!r}", code="GO-2002"
+        f"option {key.replace('_', '-')!r} of pass {pass_name!r} must be {wanted}, not {value!r}",
+        code="GO-2002",
     )
 
 

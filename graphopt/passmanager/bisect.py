@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from graphopt.errors import GraphoptError, VerificationError
 from graphopt.ir.program import Program
 from graphopt.ir.verifier import check_program
+from graphopt.passmanager.apply import apply_pass
 from graphopt.passmanager.base import Pass, PassContext, flatten
 from graphopt.passmanager.contract import compose_all
 from graphopt.passmanager.registry import build_pipeline
@@ -34,7 +36,15 @@ class BisectResult:
     checks: int
 
 
-def bisect(program: Program, passes: str | Sequence[Pass | str], check: Check | None = None) -> BisectResult:
+def bisect(
+    program: Program,
+    passes: str | Sequence[Pass | str],
+    check: Check | None = None,
+    *,
+    calibration: Sequence[Sequence[Any]] = (),
+    draws: int = 2,
+    seed: int = 0,
+) -> BisectResult:
     """The first pass, parts of composites counted one by one, after which ``check`` fails.
 
     All passes run once; then the prefix lengths are searched by halving, so that a pipeline of
@@ -46,15 +56,17 @@ def bisect(program: Program, passes: str | Sequence[Pass | str], check: Check | 
         passes: the pipeline.
         check: ``check(original, candidate)``; default: the invariants and the contracts of the
             passes so far.
+        calibration: batches of flat input tensors, for the passes and for the default check.
+        draws, seed: of the default check's inputs.
     """
     leaves = flatten(build_pipeline(passes))
     programs = [program]
     contracts = []
     failure: GraphoptError | None = None
     for item in leaves:
-        context = PassContext()
+        context = PassContext(calibration=calibration)
         try:
-            programs.append(item.apply(programs[-1], context))
+            programs.append(apply_pass(item, programs[-1], context))
         except GraphoptError as error:
             failure = error
             break
@@ -71,7 +83,14 @@ def bisect(program: Program, passes: str | Sequence[Pass | str], check: Check | 
 
         try:
             check_program(programs[length])
-            verify(program, programs[length], contract=compose_all(contracts[:length])).raise_if_failed()
+            verify(
+                program,
+                programs[length],
+                contract=compose_all(contracts[:length]),
+                inputs=calibration or None,
+                draws=draws,
+                seed=seed,
+            ).raise_if_failed()
         except GraphoptError as error:
             errors[length] = error
             return False
@@ -88,5 +107,5 @@ def bisect(program: Program, passes: str | Sequence[Pass | str], check: Check | 
             low = middle
         else:
             high = middle
-    error = errors.get(high) or VerificationError("the check failed")
-    return BisectResult(str(leaves[low]), low, programs[low], error, checks)
+    reason = errors.get(high) or VerificationError("the check failed")
+    return BisectResult(str(leaves[low]), low, programs[low], reason, checks)

@@ -34,7 +34,9 @@ def check_gradients(before: Program, after: Program, *, seed: int = 0) -> None:
     inputs = draw_inputs(before, seed=seed)
     reached = _with_gradient(before, inputs)
     now = _with_gradient(after, inputs)
-    lost = sorted(n for n in trainable(after) if n not in now and (n in reached or n not in trainable(before)))
+    lost = sorted(
+        n for n in trainable(after) if n not in now and (n in reached or n not in trainable(before))
+    )
     if lost and reached:
         raise PassError(
             f"invariant 'training' is broken: no gradient reaches {', '.join(lost[:5])}", code="GO-4001"

@@ -10,12 +10,13 @@ from typing import Any, Literal
 from graphopt.errors import GraphoptError, PassError, VerificationError
 from graphopt.ir.program import Program
 from graphopt.ir.verifier import check_program, check_same_signature
-from graphopt.passmanager.base import CompositePass, Pass, PassContext
+from graphopt.passmanager.apply import apply_pass, differs
+from graphopt.passmanager.base import CompositePass, Pass, PassContext, flatten
 from graphopt.passmanager.contract import Equivalence, compose_all
 from graphopt.passmanager.gradients import check_gradients
 from graphopt.passmanager.instruments import Instrument
 from graphopt.passmanager.registry import build_pipeline
-from graphopt.passmanager.reproducer import write_reproducer
+from graphopt.passmanager.reproducer import Settings, write_reproducer
 from graphopt.passmanager.result import PassRecord, PassResult
 
 When = Literal["each", "final", "off"]
@@ -37,7 +38,7 @@ class PassManager:
         draws: random inputs a verification.
         seed: of the drawn inputs.
         reproducer_dir: where a failing pass leaves its input and specification; default: the
-            system's temporary folder.  None keeps the default; ``False`` writes nothing.
+            system's temporary folder.  ``False`` writes nothing.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class PassManager:
         records: list[PassRecord] = []
         for instrument in self.instruments:
             instrument.before_pipeline(program, self.passes)
-        for item in self.passes:
+        for i, item in enumerate(self.passes):
             before = program
             context = PassContext(calibration=calibration)
             try:
@@ -84,13 +85,20 @@ class PassManager:
                 if self.verify == "each" and record.changed:
                     record.verification = self._verify(original, program, records, calibration)
             except GraphoptError as error:
-                self._fail(item, before, error)
+                # Alone, a pass would miss what it requires of the passes before it.
+                alone = not any(p.requires for p in flatten([item]))
+                start, shown = (before, [item]) if alone else (original, self.passes[: i + 1])
+                self._fail(start, shown, calibration, error)
                 raise
             for instrument in self.instruments:
                 instrument.after_pass(item, program, record, 0)
         contract = compose_all([r.contract for r in records])
         if self.verify == "final" and any(r.changed for r in records):
-            records[-1].verification = self._verify(original, program, records, calibration)
+            try:
+                records[-1].verification = self._verify(original, program, records, calibration)
+            except GraphoptError as error:
+                self._fail(original, self.passes, calibration, error)
+                raise
         for instrument in self.instruments:
             instrument.after_pipeline(program)
         return PassResult(program, original, contract, records)
@@ -109,7 +117,8 @@ class PassManager:
         if program.level not in item.levels:
             levels = ", ".join(sorted(level.value for level in item.levels))
             raise PassError(
-                f"pass {item.name!r} takes programs of level {levels}, not {program.level.value}", code="GO-4002"
+                f"pass {item.name!r} takes programs of level {levels}, not {program.level.value}",
+                code="GO-4002",
             )
         for instrument in self.instruments:
             instrument.before_pass(item, program, depth)
@@ -119,25 +128,22 @@ class PassManager:
             result, properties, parts = self._run_parts(item, program, context, properties, depth)
             seconds = sum(p.seconds for p in parts)
         else:
-            result, parts = self._apply(item, program, context), []
+            result, parts = apply_pass(item, program, context), []
             seconds = time.perf_counter() - start
-        changed = result is not program and (
-            len(result.provenance.events) != events
-            or result.structural_hash(weights=False) != program.structural_hash(weights=False)
-        )
+        self._check(item, program, result, checked=bool(parts))
+        changed = differs(program, result)
         if not changed:
             result = program
-        if not parts:
-            self._check(item, program, result)
-            # A pass that changes the program may undo what an earlier one ensured.
-            properties = (item.ensures if changed else properties | item.ensures)
+        if changed and not parts:
+            properties = frozenset()  # what an earlier pass ensured may be undone
+        properties |= item.ensures
         contract = compose_all([p.contract for p in parts]) if parts else context.contract or item.equivalence
         record = PassRecord(
             spec=str(item),
             contract=contract,
             seconds=seconds,
             nodes=(len(program.operator_nodes()), len(result.operator_nodes())),
-            rewrites=len(result.provenance.events) - events,
+            rewrites=max(0, len(result.provenance.events) - events),
             changed=changed,
             statistics=context.statistics,
             parts=parts,
@@ -146,7 +152,12 @@ class PassManager:
         return result, properties, record
 
     def _run_parts(
-        self, item: CompositePass, program: Program, context: PassContext, properties: frozenset[str], depth: int
+        self,
+        item: CompositePass,
+        program: Program,
+        context: PassContext,
+        properties: frozenset[str],
+        depth: int,
     ) -> tuple[Program, frozenset[str], list[PassRecord]]:
         records: list[PassRecord] = []
         for part in item.passes():
@@ -160,29 +171,16 @@ class PassManager:
         return program, properties, records
 
     @staticmethod
-    def _apply(item: Pass, program: Program, context: PassContext) -> Program:
-        fingerprint = _fingerprint(program)
-        try:
-            result = item.apply(program, context)
-        except GraphoptError:
-            raise
-        except Exception as error:
-            raise PassError(f"pass {item.name!r} failed: {type(error).__name__}: {error}") from error
-        if not isinstance(result, Program):
-            raise PassError(f"pass {item.name!r} returned {type(result).__name__}, not a program", code="GO-4001")
-        if _fingerprint(program) != fingerprint:
-            raise PassError(f"pass {item.name!r} changed its input program", code="GO-4001")
-        return result
-
-    @staticmethod
-    def _check(item: Pass, before: Program, after: Program) -> None:
-        try:
-            check_program(after)
-            if not item.changes_signature:
-                check_same_signature(before.signature, after.signature)
-        except PassError as error:
-            error.message = f"after pass {item.name!r}: {error.message}"
-            raise
+    def _check(item: Pass, before: Program, after: Program, *, checked: bool) -> None:
+        """``checked``: every part was checked after it ran, and declared what it changed."""
+        if not checked:
+            try:
+                check_program(after)
+                if not item.changes_signature:
+                    check_same_signature(before.signature, after.signature)
+            except PassError as error:
+                error.message = f"after pass {item.name!r}: {error.message}"
+                raise
         if item.produces is not None and after.level is not item.produces:
             raise PassError(
                 f"pass {item.name!r} declares level {item.produces.value}, its result is {after.level.value}",
@@ -208,23 +206,37 @@ class PassManager:
             inputs=calibration or None,
             draws=self.draws,
             seed=self.seed,
-        )
-        if not report.ok:
-            report.raise_if_failed()
-        if all(p.preserves_training for p in self.passes[: len(records)]):
+        ).raise_if_failed()
+        if all(p.preserves_training for p in flatten(self.passes[: len(records)])):
             check_gradients(original, program, seed=self.seed)
         return report
 
-    def _fail(self, item: Pass, before: Program, error: GraphoptError) -> None:
+    def _fail(
+        self,
+        program: Program,
+        passes: Sequence[Pass],
+        calibration: Sequence[Sequence[Any]],
+        error: GraphoptError,
+    ) -> None:
+        """Names the pass in the error, and leaves a reproducer.
+
+        Args:
+            program: the input of ``passes``, the last of which failed.
+        """
+        item = passes[-1]
         for instrument in self.instruments:
-            instrument.on_failure(item, before, error)
-        if isinstance(error, VerificationError) and f"pass {item.name!r}" not in error.message:
-            error.message = f"after pass {item.name!r}: {error.message}"
-        if self.reproducer_dir is not False:
-            where = write_reproducer(before, item, error, self.reproducer_dir)
-            error.hint = (f"{error.hint}; " if error.hint else "") + f"reproduce with: {where.command}"
-
-
-def _fingerprint(program: Program) -> list[tuple[Any, ...]]:
-    """The graph as it stands, to see that a pass left its input alone."""
-    return [(n, n.op, n.target, n.args, n.kwargs) for n in program.graph.nodes]
+            instrument.on_failure(item, program, error)
+        if isinstance(error, VerificationError):
+            after = "the pipeline" if len(passes) > 1 and self.verify == "final" else f"pass {item.name!r}"
+            error.message = f"after {after}: {error.message}"
+        if self.reproducer_dir is False or error.code == "GO-4002":
+            return
+        settings = Settings(self.verify, self.draws, self.seed)
+        try:
+            found = write_reproducer(
+                program, passes, error, self.reproducer_dir, calibration=calibration, settings=settings
+            )
+            hint = f"reproduce with: {found.command}"
+        except (GraphoptError, OSError) as problem:  # the failure itself matters more
+            hint = f"no reproducer could be written: {getattr(problem, 'message', problem)}"
+        error.hint = f"{error.hint}; {hint}" if error.hint else hint

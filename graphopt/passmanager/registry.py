@@ -14,9 +14,9 @@ import importlib
 import importlib.metadata
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from graphopt.errors import UsageError, did_you_mean
+from graphopt.errors import GraphoptError, UsageError, did_you_mean
 from graphopt.passmanager.base import Pass
 from graphopt.passmanager.spec import PassSpec, format_pipeline, parse_pipeline
 
@@ -41,7 +41,7 @@ def register_pass(name: str) -> Callable[[PassClass], PassClass]:
     def register(cls: PassClass) -> PassClass:
         if "__dataclass_fields__" not in cls.__dict__:
             doc = cls.__doc__
-            cls = dataclasses.dataclass(frozen=True)(cls)
+            cls = cast(PassClass, dataclasses.dataclass(frozen=True)(cls))
             cls.__doc__ = doc
         known = _registered.get(name)
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -58,7 +58,8 @@ def register_pass(name: str) -> Callable[[PassClass], PassClass]:
 
 
 def pass_names() -> list[str]:
-    """Every known name, sorted; plug-ins are not imported for it."""
+    """Every known name, sorted; the parts of our own passes too.  Plug-ins are not imported for it."""
+    _import_builtin()
     return sorted({*_registered, *_builtin(), *_plugins()})
 
 
@@ -67,29 +68,43 @@ def get_pass(name: str) -> type[Pass]:
 
     Raises:
         UsageError: GO-2001 with a suggestion, when the name is unknown or its package cannot be
-            imported.
+            imported; GO-2006, when two packages offer it.
     """
-    if name in _registered:
+    plugins = _plugins().get(name, [])
+    if name not in _registered and name not in _builtin() and not plugins:
+        _import_builtin()  # registers the parts of composites
+    if name in _registered and not (name in _builtin() and plugins):
         return _registered[name]
-    location = _builtin().get(name)
-    if location is None and name in _plugins():
-        location = _plugins()[name]
-    if location is None:
+    places = [*([_builtin()[name]] if name in _builtin() else []), *plugins]
+    if not places:
         raise UsageError(
             f"there is no pass {name!r}",
             code="GO-2001",
             hint=did_you_mean(name, pass_names()) or "`graphopt passes` lists them",
         )
-    module, _, attribute = location.partition(":")
-    try:
-        cls = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"pass {name!r} cannot be loaded from {location}: {error}", code="GO-2001") from error
-    if not (isinstance(cls, type) and issubclass(cls, Pass)):
-        raise UsageError(f"{location} is not a pass", code="GO-2001")
+    if len(places) > 1:
+        raise UsageError(f"pass {name!r} is offered twice: by {' and '.join(places)}", code="GO-2006")
+    cls = _load(name, places[0])
     if name not in _registered:
         register_pass(name)(cls)
     return _registered[name]
+
+
+def _load(name: str, place: str) -> type[Pass]:
+    module, _, attribute = place.partition(":")
+    try:
+        cls: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            cls = getattr(cls, part)
+    except GraphoptError:
+        raise
+    except Exception as error:  # a package of someone else's may raise anything when imported
+        raise UsageError(
+            f"pass {name!r} cannot be loaded from {place}: {type(error).__name__}: {error}", code="GO-2001"
+        ) from error
+    if not (isinstance(cls, type) and issubclass(cls, Pass)):
+        raise UsageError(f"{place}, offered as pass {name!r}, is not a pass", code="GO-2001")
+    return cls
 
 
 def build_pass(spec: PassSpec | str) -> Pass:
@@ -123,7 +138,16 @@ def _builtin() -> dict[str, str]:
     return BUILTIN
 
 
-def _plugins() -> dict[str, str]:
-    return {e.name: e.value for e in importlib.metadata.entry_points(group=GROUP)}
+def _import_builtin() -> None:
+    for name, place in _builtin().items():
+        _load(name, place)
 
 
+def _plugins() -> dict[str, list[str]]:
+    """``module:class`` of the passes that installed packages offer, by name; usually one each."""
+    found: dict[str, list[str]] = {}
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        places = found.setdefault(entry.name, [])
+        if entry.value not in places:  # one package may be installed in two places of the path
+            places.append(entry.value)
+    return found

@@ -1,56 +1,97 @@
-"""A failing pass leaves what is needed to run it again: its input and its specification."""
+"""A failure leaves what is needed to see it again: the input of the pass, and the command."""
 
 from __future__ import annotations
 
 import json
 import platform
+import shlex
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from graphopt.errors import GraphoptError
 from graphopt.ir.program import Program
 from graphopt.passmanager.base import Pass
+from graphopt.passmanager.registry import pipeline_text
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the pipeline was verified, which decides whether a failure shows again."""
+
+    verify: str = "each"
+    draws: int = 2
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class Reproducer:
-    """A folder with ``program.pt2`` (the input of the pass) and ``pass.json``."""
+    """A folder with the input of the pass that failed.
+
+    ``program.pt2`` is the program, ``program.txt`` its text, ``pass.json`` the passes, the error and
+    the versions; ``inputs/`` holds the calibration data, if there was any.
+    """
 
     folder: Path
     spec: str
+    settings: Settings = Settings()
 
     @property
     def command(self) -> str:
-        """The shell command that shows the failure again."""
-        return f"graphopt opt {self.folder / 'program.pt2'} -o /dev/null.pt2 --passes '{self.spec}'"
+        """The shell command that shows the failure again; it writes nothing."""
+        words = ["graphopt", "opt", str(self.folder / "program.pt2"), "--passes", self.spec]
+        default = Settings()
+        for name in ("verify", "draws", "seed"):
+            value = getattr(self.settings, name)
+            if value != getattr(default, name):
+                words += [f"--{name}", str(value)]
+        if (self.folder / "inputs").is_dir():
+            words += ["--inputs", str(self.folder / "inputs")]
+        return shlex.join(words)
 
 
 def write_reproducer(
-    program: Program, item: Pass, error: GraphoptError, parent: str | Path | None
+    program: Program,
+    passes: Sequence[Pass],
+    error: GraphoptError,
+    parent: str | Path | None = None,
+    *,
+    calibration: Sequence[Sequence[Any]] = (),
+    settings: Settings = Settings(),
 ) -> Reproducer:
     """Writes the reproducer of one failure.
 
     Args:
-        program: the input of the pass.
-        item: the pass.
+        program: the input of the first pass.
+        passes: what to run; the last one failed.
         error: what happened.
         parent: the folder to make it in; None: the system's temporary folder.
+        calibration: batches of flat input tensors that the passes were given.
+        settings: of the pass manager.
     """
     if parent is not None:
         Path(parent).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="graphopt-repro-", dir=parent))
-    found = Reproducer(folder, str(item))
+    found = Reproducer(folder, pipeline_text(passes), settings)
+    program.save(folder / "program.pt2")
+    (folder / "program.txt").write_text(program.text(layers=True))
+    names = [spec.name for spec in program.signature.inputs]
+    for i, batch in enumerate(calibration):
+        (folder / "inputs").mkdir(exist_ok=True)
+        arrays = {n: torch.as_tensor(x).detach().numpy() for n, x in zip(names, batch, strict=True)}
+        np.savez(folder / "inputs" / f"{i:03d}.npz", **arrays)  # type: ignore[arg-type]
     details = {
-        "pass": str(item),
+        "passes": found.spec,
+        "command": found.command,
         "error": error.to_dict(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "signature": program.signature.to_dict(),
     }
     (folder / "pass.json").write_text(json.dumps(details, indent=2) + "\n")
-    (folder / "program.txt").write_text(program.text(layers=True))
-    program.save(folder / "program.pt2")
     return found

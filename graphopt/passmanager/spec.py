@@ -21,9 +21,7 @@ from typing import Any
 
 from graphopt.errors import UsageError
 
-_TOKEN = re.compile(
-    r'\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<punct>[{}\[\],=])|(?P<word>[^\s{}\[\],="]+))'
-)
+_TOKEN = re.compile(r'\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<punct>[{}\[\],=])|(?P<word>[^\s{}\[\],="]+))')
 _WORD = re.compile(r"[A-Za-z_][\w.\-/]*\Z")
 _INTEGER = re.compile(r"[+-]?\d+\Z")
 _NAMED = {"true": True, "false": False, "none": None}
@@ -92,7 +90,8 @@ class _Parser:
         if column is None:
             column = self.tokens[self.at][2] if self.at < len(self.tokens) else len(self.text)
         return UsageError(
-            f"malformed pass specification, column {column + 1}: {problem}\n    {self.text}\n    {' ' * column}^",
+            f"malformed pass specification, column {column + 1}: {problem}\n"
+            f"    {self.text}\n    {' ' * column}^",
             code="GO-2004",
             hint="for example: cleanup,prune{sparsity=0.5}",
         )

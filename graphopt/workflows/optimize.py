@@ -120,4 +120,4 @@ def read_batches(data: Any, program: Program) -> Sequence[Sequence[Any]]:
         return ()
     from graphopt.verification import load_inputs
 
-    return [tuple(draw.inputs) for draw in load_inputs(data, program.signature)]
+    return [tuple(draw) for draw in load_inputs(data, program.signature)]

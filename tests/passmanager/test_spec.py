@@ -18,16 +18,20 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 values = scalars | st.lists(scalars, max_size=4).map(tuple)
 
 
-@given(st.lists(st.builds(PassSpec, names, st.dictionaries(keys, values, max_size=4)), min_size=1, max_size=4))
-def test_round_trip(specs: list[PassSpec]) -> None:
-    assert parse_pipeline(format_pipeline(specs)) == specs
+@given(
+    st.lists(st.builds(PassSpec, names, st.dictionaries(keys, values, max_size=4)), min_size=1, max_size=4)
+)
+def test_round_trip(pipeline: list[PassSpec]) -> None:
+    assert parse_pipeline(format_pipeline(pipeline)) == pipeline
 
 
 def test_reading() -> None:
     text = 'cleanup, prune{sparsity=0.5, norm = l2,layers=[a.b,"c d"],exact=true,limit=none}'
     assert parse_pipeline(text) == [
         PassSpec("cleanup"),
-        PassSpec("prune", {"sparsity": 0.5, "norm": "l2", "layers": ("a.b", "c d"), "exact": True, "limit": None}),
+        PassSpec(
+            "prune", {"sparsity": 0.5, "norm": "l2", "layers": ("a.b", "c d"), "exact": True, "limit": None}
+        ),
     ]
 
 
