@@ -10,6 +10,17 @@ from typing import Any
 
 BUILTIN: dict[str, str] = {
     "cleanup": "graphopt.passes.cleanup:Cleanup",
+    "canonical-scalars": "graphopt.passes.cleanup:Scalars",
+    "canonical-shapes": "graphopt.passes.cleanup:Shapes",
+    "common-subexpressions": "graphopt.passes.cleanup:CommonSubexpressions",
+    "constant-folding": "graphopt.passes.cleanup:ConstantFolding",
+    "dead-code": "graphopt.passes.cleanup:DeadCode",
+    "fold-into-weights": "graphopt.passes.cleanup:LayerWeights",
+    "fuse-activations": "graphopt.passes.cleanup:Activations",
+    "fuse-attention": "graphopt.passes.cleanup:Attention",
+    "fuse-linear": "graphopt.passes.cleanup:Linears",
+    "fuse-norms": "graphopt.passes.cleanup:Norms",
+    "remove-identities": "graphopt.passes.cleanup:Identities",
 }
 """Name of each pass to ``module:class``."""
 

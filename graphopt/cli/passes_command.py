@@ -25,6 +25,7 @@ def command(name: str | None, json_path: str | None) -> None:
     found = []
     for each in names:
         cls = get_pass(each)
+        training = cls.preserves_training
         options = [
             {
                 "name": f.name.replace("_", "-"),
@@ -41,7 +42,8 @@ def command(name: str | None, json_path: str | None) -> None:
                 "name": each,
                 "description": cls.description(),
                 "contract": str(cls.equivalence),
-                "preserves_training": cls.preserves_training,
+                # Where an option decides, the class has a property.
+                "preserves_training": training if isinstance(training, bool) else "depends on the options",
                 "changes_signature": cls.changes_signature,
                 "options": options,
                 "parts": parts,
