@@ -21,6 +21,18 @@ _Float: TypeAlias = float
 _Str: TypeAlias = str
 
 
+class SizeError(InputError):
+    """A size is not the one that a node needs; another example size may be.
+
+    Attributes:
+        size: what it is, an int or a symbolic one.
+        wanted: what it has to be.
+    """
+
+    size: Any = None
+    wanted: Any = None
+
+
 class Call:
     """One evaluation of one node: its attributes, outputs and subgraphs.
 
@@ -126,3 +138,10 @@ class Call:
             layer=self.name,
             hint=hint,
         )
+
+    def size_error(self, what: _Str, size: Any, wanted: Any) -> SizeError:
+        """An error for a size that does not fit: the importer then looks for sizes that do."""
+        plain = self.error(f"{what}, whose size is {size}")
+        error = SizeError(plain.message, code=plain.code, node=plain.node, layer=plain.layer)
+        error.size, error.wanted = size, wanted
+        return error

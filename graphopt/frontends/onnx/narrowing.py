@@ -50,6 +50,8 @@ def narrow(facts: Facts, shapes: list[InputShape], dimensions: dict[str, Dimensi
             old = dimensions[name].range
             low = -(-max(old.min, multiple) // multiple) * multiple
             dimensions[name] = replace(dimensions[name], range=DimRange(low, old.max, multiple))
+            # torch.export takes a single step of a multiple for a constant.
+            facts.sizes[name] = max(facts.sizes[name], 2 * multiple)
             notes.append(f"dimension {name!r} must be a multiple of {multiple}: {node} needs it")
     return list(dict.fromkeys(notes))
 

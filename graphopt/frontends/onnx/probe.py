@@ -27,6 +27,7 @@ from graphopt._torch import (
     enable_python_dispatcher,
 )
 from graphopt.errors import GraphoptError
+from graphopt.frontends.onnx.call import SizeError
 from graphopt.frontends.onnx.dims import Dimension, InputShape
 from graphopt.frontends.onnx.interpreter import OnnxModule
 
@@ -69,8 +70,9 @@ def learn_facts(
         run = _Run(module, shapes, dtypes, sizes)
         try:
             run.evaluate()
-        except GraphoptError:
-            demand = run.last_difference()
+        except GraphoptError as error:
+            demand = run.demand_of(error)
+            demand = run.last_difference() if demand is None else demand
             if demand is None or demand in demands:
                 raise
             demands.append(demand)
@@ -99,6 +101,7 @@ class _Run:
         self.sizes = dict(sizes)
         self.env = ShapeEnv()
         self.symbols: dict[sympy.Symbol, str] = {}
+        self.constant: dict[str, int] = {}
         self.blame: list[str] = []
 
     def evaluate(self) -> None:
@@ -133,6 +136,9 @@ class _Run:
         for size, name in zip(fake.shape, spec.shape, strict=True):
             if isinstance(name, str) and isinstance(size, torch.SymInt):
                 self.symbols[size.node.expr] = name
+            elif isinstance(name, str):
+                # torch has no symbols for 0 and 1; only a demand of the model leads to such a size.
+                self.constant[name] = int(size)
         return fake
 
     def _named(self, expr: sympy.Basic) -> sympy.Basic:
@@ -140,23 +146,26 @@ class _Run:
         names = {s: symbol(n) for s, n in self.symbols.items()}
         return self.env.simplify(expr).xreplace(names) if isinstance(expr, sympy.Basic) else expr
 
+    def demand_of(self, error: GraphoptError) -> sympy.Basic | None:
+        """What a converter said it needs, as an equation."""
+        if not isinstance(error, SizeError) or not isinstance(error.size, torch.SymInt):
+            return None
+        names = {s: symbol(n) for s, n in self.symbols.items()}
+        return sympy.Eq(error.size.node.expr.xreplace(names), sympy.Integer(error.wanted), evaluate=False)
+
     def last_difference(self) -> sympy.Basic | None:
         """The most recent pair of sizes that turned out different, as an equation."""
+        names = {s: symbol(n) for s, n in self.symbols.items()}
         for guard in reversed(self.env.guards):
-            raw = guard.expr
-            if isinstance(raw, sympy.Ne) or (
-                isinstance(raw, sympy.Not) and isinstance(raw.args[0], sympy.Eq)
-            ):
-                pair = raw.args if isinstance(raw, sympy.Ne) else raw.args[0].args
-                names = {s: symbol(n) for s, n in self.symbols.items()}
-                left, right = (p.xreplace(names) for p in pair)
-                if isinstance(right, sympy.Integer) and right == 1 and isinstance(left, sympy.Symbol):
-                    continue  # "is not 1": broadcasting asks this of every size
-                return sympy.Eq(left, right, evaluate=False)
+            if isinstance(guard.expr, sympy.Ne):
+                left, right = (side.xreplace(names) for side in guard.expr.args)
+                # "is not 1" is what broadcasting asks of every size.
+                if not (right == 1 and isinstance(left, sympy.Symbol)):
+                    return sympy.Eq(left, right, evaluate=False)
         return None
 
     def facts(self) -> Facts:
-        facts = Facts(dict(self.sizes))
+        facts = Facts(dict(self.sizes), fixed={n: (v, "") for n, v in self.constant.items()})
         for size, name in self.symbols.items():
             value = self.env.simplify(size)
             if value.is_number:
@@ -201,9 +210,17 @@ def _first_sizes(
         sizes[name] = next(
             s
             for s in chain(_allowed(dimension, preferred, exact=True), _allowed(dimension, range(2, 1 << 30)))
-            if s not in sizes.values() and (s not in static or dimension.range.max is not None)
+            if s not in sizes.values()
+            and (s not in static or dimension.range.max is not None)
+            # torch.export takes a single step of a multiple for a constant.
+            and (s >= 2 * dimension.range.multiple_of or not _has_two_steps(dimension))
         )
     return sizes
+
+
+def _has_two_steps(dimension: Dimension) -> bool:
+    bounds = dimension.range
+    return bounds.multiple_of > 1 and (bounds.max is None or bounds.max >= 2 * bounds.multiple_of)
 
 
 def _allowed(dimension: Dimension, candidates: Iterable[int], exact: bool = False) -> Iterable[int]:

@@ -172,5 +172,5 @@ def _explicit(
     # A row that sees nothing attends to nothing.
     weights = torch.where(torch.isnan(weights), torch.zeros_like(weights), weights).to(query.dtype)
     mode = call.int("qk_matmul_output_mode", 0)
-    chosen = (stages[0], masked, capped, weights)
+    chosen = (stages[0], capped, masked, weights)
     return torch.matmul(weights, value), chosen[mode]

@@ -82,9 +82,8 @@ def _squeeze(call: Call, x: torch.Tensor, axes: Sequence[int] | None) -> torch.T
         axes = [i for i, s in enumerate(x.shape) if isinstance(s, int) and s == 1]
     for axis in axes:
         size = x.shape[axis]
-        # Asking a symbolic size records the demand that it be 1.
         if size != 1:
-            raise call.error(f"squeezes axis {axis}, whose size is {size}")
+            raise call.size_error(f"squeezes axis {axis}", size, 1)
     return x.squeeze([a % x.ndim for a in axes]) if axes else x
 
 
