@@ -15,11 +15,10 @@ from typing import Any
 import torch
 
 from graphopt.errors import InputError
+from graphopt.exporters.onnx.attention import attention_node, attention_nodes
+from graphopt.exporters.onnx.nodes import OnnxValue, ints, is_one, operators, scalar
 
 aten = torch.ops.aten
-
-OnnxValue = Any
-"""A value of the ONNX graph under construction."""
 
 
 def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -46,23 +45,6 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
     }
 
 
-def _operators(opset: int) -> Any:
-    """The operators of an opset; untyped, because onnxscript's types say what values are, not nodes."""
-    import onnxscript
-
-    return getattr(onnxscript, f"opset{opset}")
-
-
-def _is_one(value: OnnxValue, axis: int) -> bool:
-    return isinstance(value.shape[axis], int) and value.shape[axis] == 1
-
-
-def _ints(*numbers: int) -> OnnxValue:
-    op = _operators(18)
-
-    return op.Constant(value_ints=list(numbers))
-
-
 # -- squeeze -------------------------------------------------------------------------------------
 # torch leaves an axis alone whose size is not 1; ONNX Squeeze rejects it at run time.  A symbolic size
 # counts as not 1: so torch.export reasoned when it computed the shapes behind.
@@ -81,11 +63,11 @@ def squeeze_dims(x: OnnxValue, dim: Sequence[int]) -> OnnxValue:
 
 
 def _squeeze(x: OnnxValue, axes: Sequence[int]) -> OnnxValue:
-    op = _operators(18)
+    op = operators(18)
 
     rank = len(x.shape)
-    ones = sorted({axis % rank for axis in axes if _is_one(x, axis)}) if rank else []
-    return op.Squeeze(x, _ints(*ones)) if ones else op.Identity(x)
+    ones = sorted({axis % rank for axis in axes if is_one(x, axis)}) if rank else []
+    return op.Squeeze(x, ints(*ones)) if ones else op.Identity(x)
 
 
 # -- data movement -------------------------------------------------------------------------------
@@ -93,7 +75,7 @@ def _squeeze(x: OnnxValue, axes: Sequence[int]) -> OnnxValue:
 
 def unbind(x: OnnxValue, dim: int = 0) -> Sequence[OnnxValue]:
     """One Gather an element; torch.onnx writes Slice and Squeeze for each."""
-    op = _operators(18)
+    op = operators(18)
 
     count = x.shape[dim]
     if not isinstance(count, int):
@@ -104,7 +86,7 @@ def unbind(x: OnnxValue, dim: int = 0) -> Sequence[OnnxValue]:
 
 
 def movedim(x: OnnxValue, source: int, destination: int) -> OnnxValue:
-    op = _operators(18)
+    op = operators(18)
     rank = len(x.shape)
     order = [axis for axis in range(rank) if axis != source % rank]
     order.insert(destination % rank, source % rank)
@@ -114,7 +96,7 @@ def movedim(x: OnnxValue, source: int, destination: int) -> OnnxValue:
 def to_dtype(
     x: OnnxValue, dtype: int, non_blocking: bool = False, copy: bool = False, memory_format: int | None = None
 ) -> OnnxValue:
-    op = _operators(18)
+    op = operators(18)
     return op.Identity(x) if x.dtype == dtype else op.Cast(x, to=dtype)
 
 
@@ -134,7 +116,7 @@ def batch_norm(
     eps: float,
     cudnn_enabled: bool,
 ) -> OnnxValue:
-    op = _operators(15)
+    op = operators(15)
     if training or running_mean is None or running_var is None:
         raise InputError(
             "batch_norm that computes its statistics has no ONNX form",
@@ -147,7 +129,7 @@ def batch_norm(
 
 
 def _filled(number: float, like: OnnxValue) -> OnnxValue:
-    return _operators(18).Expand(_scalar(number, like), _ints(like.shape[0]))
+    return operators(18).Expand(scalar(number, like), ints(like.shape[0]))
 
 
 def conv_transpose2d(
@@ -160,7 +142,7 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: Sequence[int] = (1, 1),
 ) -> OnnxValue:
-    op = _operators(18)
+    op = operators(18)
     pads = _pair(padding)
     return op.ConvTranspose(
         x,
@@ -187,7 +169,7 @@ def avg_pool2d(
     divisor_override: int | None = None,
 ) -> OnnxValue:
     """torch.onnx drops ``divisor_override``, which silently scales the result."""
-    op = _operators(19)
+    op = operators(19)
 
     kernel = _pair(kernel_size)
     pads = _pair(padding)
@@ -208,7 +190,7 @@ def avg_pool2d(
 
 def adaptive_avg_pool(x: OnnxValue, output_size: Sequence[int]) -> OnnxValue:
     """GlobalAveragePool or AveragePool; where windows differ in size, a mean of each, axis by axis."""
-    op = _operators(19)
+    op = operators(19)
     if all(isinstance(size, int) and size == 1 for size in output_size):
         return op.GlobalAveragePool(x)
     first = len(x.shape) - len(output_size)
@@ -219,11 +201,11 @@ def adaptive_avg_pool(x: OnnxValue, output_size: Sequence[int]) -> OnnxValue:
         kernel = [size // wanted for size, wanted in sizes]
         return op.AveragePool(x, kernel_shape=kernel, strides=kernel)
     for i, (size, wanted) in enumerate(sizes):
-        axis = _ints(first + i)
+        axis = ints(first + i)
         means = []
         for j in range(wanted):
             start, end = j * size // wanted, -(-(j + 1) * size // wanted)
-            window = op.Slice(x, _ints(start), _ints(end), axis)
+            window = op.Slice(x, ints(start), ints(end), axis)
             means.append(op.ReduceMean(window, axis, keepdims=1))
         x = op.Concat(*means, axis=first + i)
     return x
@@ -240,7 +222,7 @@ def upsample_linear1d(
     scale_factors: Sequence[float] | None = None,
 ) -> OnnxValue:
     """One Resize; torch.onnx decomposes it into eight gathers and multiplications."""
-    op = _operators(19)
+    op = operators(19)
 
     rule = "align_corners" if align_corners else "pytorch_half_pixel"
     if scale_factors is not None:
@@ -248,9 +230,9 @@ def upsample_linear1d(
         return op.Resize(x, None, scales, None, mode="linear", coordinate_transformation_mode=rule)
     assert output_size is not None
     if all(isinstance(s, int) for s in output_size):
-        spatial = _ints(*output_size)
+        spatial = ints(*output_size)
     else:
-        spatial = op.Concat(*[op.Reshape(s, _ints(1)) for s in output_size], axis=0)
+        spatial = op.Concat(*[op.Reshape(s, ints(1)) for s in output_size], axis=0)
     sizes = op.Concat(op.Shape(x, start=0, end=2), spatial, axis=0)
     return op.Resize(x, None, None, sizes, mode="linear", coordinate_transformation_mode=rule)
 
@@ -260,138 +242,6 @@ def upsample_linear1d(
 
 def int_mm(a: OnnxValue, b: OnnxValue) -> OnnxValue:
     """``[M, K]`` int8 times ``[K, N]`` int8 in int32; torch.onnx has no translation."""
-    op = _operators(18)
+    op = operators(18)
 
     return op.MatMulInteger(a, b)
-
-
-# -- attention -----------------------------------------------------------------------------------
-# torch.onnx rejects operands of rank 3, and GQA whose numbers of heads happen to be equal; its
-# expansion for opsets below 23 attends evenly where a boolean mask hides a whole row, torch gives 0.
-
-
-def attention_node(
-    query: OnnxValue,
-    key: OnnxValue,
-    value: OnnxValue,
-    attn_mask: OnnxValue = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> OnnxValue:
-    """One Attention node, and what onnxruntime's kernel needs around it."""
-    op = _operators(23)
-
-    _check_attention(query, key, value, dropout_p)
-    rank = len(query.shape)
-    if rank > 4:
-        return attention_nodes(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
-    mask_rank = len(attn_mask.shape) if attn_mask is not None else 0
-    if attn_mask is not None:
-        attn_mask = _mask_for_kernel(attn_mask, query)
-    if rank < 4:
-        query, key, value = (op.Unsqueeze(t, _ints(*range(4 - rank))) for t in (query, key, value))
-    if mask_rank == 3:
-        attn_mask = op.Unsqueeze(attn_mask, _ints(0))
-    y, _, _, _ = op.Attention(query, key, value, attn_mask, scale=scale, is_causal=int(is_causal))
-    return op.Squeeze(y, _ints(*range(4 - rank))) if rank < 4 else y
-
-
-def _mask_for_kernel(mask: OnnxValue, query: OnnxValue) -> OnnxValue:
-    """The mask in a form that onnxruntime's Attention kernel treats as torch does.
-
-    The kernel rejects a mask that broadcasts over query positions.  And it takes the lowest finite
-    number for -inf: a row full of it gives 0, where torch attends evenly.
-    """
-    import onnx_ir
-
-    op = _operators(23)
-    shape = list(mask.shape)
-    if mask.dtype != onnx_ir.DataType.BOOL:
-        lowest = torch.finfo(getattr(torch, mask.dtype.numpy().name)).min
-        at_bottom = op.Equal(mask, _scalar(lowest, mask))
-        mask = op.Where(at_bottom, _scalar(lowest * 0.99, mask), mask)
-    one_row = len(shape) < 2 or isinstance(shape[-2], int) and shape[-2] == 1
-    if one_row and not _is_one(query, -2):
-        lead = _ints(*[1] * max(len(shape) - 2, 0))
-        rows = op.Shape(query, start=-2, end=-1)
-        mask = op.Expand(mask, op.Concat(lead, rows, _ints(1), axis=0))
-    return mask
-
-
-def attention_nodes(
-    query: OnnxValue,
-    key: OnnxValue,
-    value: OnnxValue,
-    attn_mask: OnnxValue = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> OnnxValue:
-    """Attention in MatMul and Softmax, for opsets without the Attention node."""
-    import onnx_ir
-
-    op = _operators(18)
-
-    _check_attention(query, key, value, dropout_p)
-    rank = len(query.shape)
-    if enable_gqa and query.shape[-3] != key.shape[-3]:
-        key, value = (_repeat_heads(t, query.shape[-3] // t.shape[-3]) for t in (key, value))
-    order = [*range(rank - 2), rank - 1, rank - 2]
-    factor = scale if scale is not None else 1.0 / math.sqrt(_width(query))
-    scaled = op.Mul(query, _scalar(factor, query))
-    scores = op.MatMul(scaled, op.Transpose(key, perm=order))
-    if is_causal:
-        rows, columns = op.Shape(query, start=-2, end=-1), op.Shape(key, start=-2, end=-1)
-        ones = op.ConstantOfShape(
-            op.Concat(rows, columns, axis=0), value=onnx_ir.tensor([1], dtype=onnx_ir.DataType.INT64)
-        )
-        visible = op.Cast(op.Trilu(ones, upper=0), to=onnx_ir.DataType.BOOL)
-        scores = op.Where(visible, scores, _scalar(float("-inf"), query))
-    if attn_mask is None:
-        return op.MatMul(op.Softmax(scores, axis=-1), value)
-    if attn_mask.dtype == onnx_ir.DataType.BOOL:
-        scores = op.Where(attn_mask, scores, _scalar(float("-inf"), query))
-    else:
-        scores = op.Add(scores, attn_mask)
-    weights = op.Softmax(scores, axis=-1)
-    # A row that is masked as a whole is 0 / 0 here and 0 in torch.
-    weights = op.Where(op.IsNaN(weights), _scalar(0.0, query), weights)
-    return op.MatMul(weights, value)
-
-
-def _check_attention(query: OnnxValue, key: OnnxValue, value: OnnxValue, dropout_p: float) -> None:
-    if dropout_p:
-        raise InputError(
-            "attention with dropout has no ONNX form", code="GO-3006", hint="put the model in eval mode"
-        )
-    if not len(query.shape) == len(key.shape) == len(value.shape) >= 2:
-        raise InputError("query, key and value of attention have different ranks", code="GO-3006")
-
-
-def _repeat_heads(x: OnnxValue, times: int) -> OnnxValue:
-    """``[B, H, S, D]`` -> ``[B, H * times, S, D]``, each head repeated in place."""
-    op = _operators(18)
-
-    wide = op.Unsqueeze(x, _ints(-3))
-    copies = op.Concat(*[wide] * times, axis=-3)
-    shape = op.Concat(op.Shape(x, start=0, end=-3), _ints(x.shape[-3] * times), op.Shape(x, start=-2), axis=0)
-    return op.Reshape(copies, shape)
-
-
-def _width(query: OnnxValue) -> int:
-    width = query.shape[-1]
-    if not isinstance(width, int):
-        raise InputError("attention with a symbolic head width has no ONNX form", code="GO-3006")
-    return width
-
-
-def _scalar(number: float, like: OnnxValue) -> OnnxValue:
-    import numpy as np
-    import onnx_ir
-
-    op = _operators(18)
-
-    return op.Constant(value=onnx_ir.tensor(np.array(number, dtype=like.dtype.numpy())))
