@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from graphopt.ir.signature import Signature
 
 # Loops whose conditions a schedule marks as likely are split into a part without them and a remainder.
-_LOWERING = {"s_tir.LoopPartition": {"partition_const_loop": True}}
+_LOWERING = {
+    "s_tir.LoopPartition": {"partition_const_loop": True, "no_unroll_loop_with_extent_one": True},
+}
 _RESHAPE = tvm.ir.Op.get("relax.reshape")
 
 
