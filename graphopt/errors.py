@@ -23,6 +23,8 @@ import difflib
 from collections.abc import Iterable
 
 EXIT_INTERRUPTED = 130
+EXIT_PIPE = 141
+"""The reader of stdout went away: 128 + SIGPIPE, as every tool in a pipe ends then."""
 
 CODES: dict[str, str] = {
     "GO-1000": "internal error",

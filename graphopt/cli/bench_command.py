@@ -32,7 +32,7 @@ def command(
 
     Each engine runs in its own process, and the processes take turns.
     """
-    from graphopt.cli.main import write_json
+    from graphopt.cli.output import write_json
     from graphopt.cli.tables import console, table
     from graphopt.errors import UsageError
     from graphopt.workflows.bench import bench

@@ -28,7 +28,7 @@ def command(
     A (.onnx or .pt2) is the reference and runs in float64.  B is an .onnx file, run by
     onnxruntime, a .pt2 file or an artifact.  Exit status 5 when they differ.
     """
-    from graphopt.cli.main import write_json
+    from graphopt.cli.output import write_json
     from graphopt.cli.tables import check_table, console
     from graphopt.workflows.compare import compare
 

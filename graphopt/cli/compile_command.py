@@ -75,7 +75,7 @@ def command(
         resolved.save(save_recipe)
     if dry_run:
         return
-    from graphopt.cli.main import write_json
+    from graphopt.cli.output import write_json
     from graphopt.cli.tables import check_table, console, notes, pass_table, table
     from graphopt.passmanager.instruments import Progress
     from graphopt.workflows.compile import compile_model

@@ -14,7 +14,7 @@ def command(json_path: str | None) -> None:
 
     Exit status 6 when something that graphopt needs does not work.
     """
-    from graphopt.cli.main import write_json
+    from graphopt.cli.output import write_json
     from graphopt.cli.tables import console, table
     from graphopt.errors import TargetError
     from graphopt.workflows.doctor import doctor, healthy, to_dict

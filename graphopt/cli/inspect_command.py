@@ -17,7 +17,7 @@ from graphopt.cli.options import json_option
 @json_option
 def command(model: str, text: bool, source: bool, why: str | None, json_path: str | None) -> None:
     """Show what is in MODEL (.onnx, .pt2 or .so)."""
-    from graphopt.cli.main import write_json
+    from graphopt.cli.output import write_json
     from graphopt.cli.tables import console, notes, table
     from graphopt.errors import UsageError
     from graphopt.files import existing_file

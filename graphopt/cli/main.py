@@ -6,16 +6,18 @@ status is documented in :mod:`graphopt.errors`.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from graphopt.errors import EXIT_INTERRUPTED, GraphoptError, did_you_mean
-from graphopt.files import write_atomically
+from graphopt.errors import EXIT_INTERRUPTED, EXIT_PIPE, GraphoptError, InternalError, did_you_mean
 
 COMMANDS = {
     "compile": "Compile a model into a verified artifact.",
@@ -65,41 +67,64 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ends the process with a documented exit status."""
+    if "_GRAPHOPT_COMPLETE" in os.environ:  # the shell asks for completions
+        cli.main(prog_name="graphopt")
     sys.exit(run(arguments))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit status."""
     _quiet_libraries()
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        cli.main(args=arguments, prog_name="graphopt", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        click.echo(f"error[GO-2000]: {error.format_message()}", err=True)
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            click.echo(f"  hint:  '{error.ctx.command_path} --help' explains it", err=True)
-        return 2
-    except GraphoptError as error:
-        click.echo(error.render(), err=True)
-        return error.exit_status
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; nothing was written", err=True)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`graphopt inspect m.onnx | head`): no error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except MemoryError:
-        click.echo("error[GO-1000]: out of memory", err=True)
-        return 1
-    except Exception as error:
-        return _internal_error(error, arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    with _interrupts() as seen:
+        try:
+            # Not cli.main(): it turns a broken pipe and an interrupt into exit statuses of its own.
+            with cli.make_context("graphopt", list(arguments)) as context:
+                cli.invoke(context)
+            sys.stdout.flush()
+        except BaseException as error:
+            # Libraries in between may have turned the interrupt into an error of theirs.
+            return _status(KeyboardInterrupt() if seen else error, arguments)
     return 0
 
 
-def _internal_error(error: Exception, arguments: Sequence[str]) -> int:
+def _status(error: BaseException, arguments: Sequence[str]) -> int:
+    """Says on stderr what happened; the exit status for it."""
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.ClickException():
+            click.echo(f"error[GO-2000]: {error.format_message()}", err=True)
+            if isinstance(error, click.UsageError) and error.ctx is not None:
+                click.echo(f"  hint:  '{error.ctx.command_path} --help' explains it", err=True)
+            return 2
+        case InternalError():
+            return _internal_error(error.message, error, arguments, error.code)
+        case GraphoptError():
+            click.echo(error.render(), err=True)
+            return error.exit_status
+        case KeyboardInterrupt() | click.Abort():
+            click.echo("interrupted; nothing was written", err=True)
+            return EXIT_INTERRUPTED
+        case BrokenPipeError():
+            # The reader of our output went away (`graphopt inspect m.onnx | head`): nothing to tell,
+            # but not 0 either, since the rest was not done.
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            return EXIT_PIPE
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"error[GO-3001]: {where}{error.strerror}", err=True)
+            return 3
+        case MemoryError():
+            click.echo("error[GO-1000]: out of memory", err=True)
+            return 1
+    return _internal_error(f"internal error: {type(error).__name__}: {error}", error, arguments)
+
+
+def _internal_error(
+    message: str, error: BaseException, arguments: Sequence[str], code: str = "GO-1000"
+) -> int:
     """A defect of ours: the traceback goes to a file, the user gets one line and its path."""
     import platform
     import shlex
@@ -107,17 +132,44 @@ def _internal_error(error: Exception, arguments: Sequence[str]) -> int:
     import traceback
     from importlib.metadata import version
 
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="graphopt-error-", suffix=".txt", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(f"command: graphopt {shlex.join(arguments)}\n")
-        file.write(
-            f"graphopt {version('graphopt')}, python {platform.python_version()}, {platform.platform()}\n\n"
-        )
-        file.write("".join(traceback.format_exception(error)))
-    click.echo(f"error[GO-1000]: internal error: {type(error).__name__}: {error}", err=True)
-    click.echo(f"  hint:  this is a defect of graphopt; details are in {file.name}", err=True)
+    lines = message.strip().splitlines()
+    click.echo(f"error[{code}]: {lines[0] if lines else type(error).__name__}", err=True)
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="graphopt-error-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(f"command: graphopt {shlex.join(arguments)}\n")
+            file.write(f"graphopt {version('graphopt')}, python {platform.python_version()}, ")
+            file.write(f"{platform.platform()}\n\n")
+            file.write("".join(traceback.format_exception(error)))
+        where = f"details are in {file.name}"
+    except OSError as problem:
+        where = f"its details could not be written ({problem.strerror})"
+    click.echo(f"  hint:  this is a defect of graphopt; {where}", err=True)
     return 1
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[Any]]:
+    """Interrupts raise KeyboardInterrupt, as always, and are remembered."""
+    seen: list[Any] = []
+
+    def handler(number: int, frame: Any) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield seen  # whoever runs us has plans of their own, or we are in a thread
+        return
+    try:
+        signal.signal(signal.SIGINT, handler)
+    except ValueError:  # not the main thread
+        yield seen
+        return
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _quiet_libraries() -> None:
@@ -129,14 +181,3 @@ def _quiet_libraries() -> None:
         warnings.simplefilter("ignore")
     logging.getLogger("torch").setLevel(logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-
-def write_json(data: Any, destination: str) -> None:
-    """Writes a JSON report to a file in one step, or to stdout for ``-``."""
-    import json
-
-    text = json.dumps(data, indent=2, allow_nan=False, default=str) + "\n"
-    if destination == "-":
-        click.echo(text, nl=False)
-        return
-    write_atomically(destination, text.encode())

@@ -60,7 +60,7 @@ def command(
 
     The result is verified before it is written.  Without -o nothing is written.
     """
-    from graphopt.cli.main import write_json
+    from graphopt.cli.output import write_json
     from graphopt.cli.tables import check_table, console, notes, pass_table
     from graphopt.passmanager.instruments import Dump, Instrument, PrintProgram, Progress
     from graphopt.passmanager.manager import When

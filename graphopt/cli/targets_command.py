@@ -11,7 +11,7 @@ from graphopt.cli.options import json_option
 @json_option
 def command(json_path: str | None) -> None:
     """List targets, and what this machine can compile and run."""
-    from graphopt.cli.main import write_json
+    from graphopt.cli.output import write_json
     from graphopt.cli.tables import console, table
     from graphopt.codegen import list_targets
 

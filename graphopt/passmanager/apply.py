@@ -23,7 +23,7 @@ def apply_pass(item: Pass, program: Program, context: PassContext) -> Program:
         result = item.apply(program, context)
     except GraphoptError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PassError(f"pass {item.name!r} failed: {type(error).__name__}: {error}") from error
     if not isinstance(result, Program):
         raise PassError(f"pass {item.name!r} returned {type(result).__name__}, not a program", code="GO-4001")

@@ -89,7 +89,7 @@ class Pass(abc.ABC):
         return str(self.spec())
 
     @classmethod
-    def description(cls) -> str:
+    def summary(cls) -> str:
         """The first line of the docstring."""
         doc = cls.__doc__ or ""
         return "" if doc.startswith(f"{cls.__name__}(") else doc.strip().split("\n")[0]
