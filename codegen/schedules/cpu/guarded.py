@@ -23,6 +23,8 @@ def name_extents(schedule: s_tir.Schedule, block: Block) -> tuple[s_tir.Schedule
     """A schedule in which sizes such as ``(width - 1) // 2 + 1`` are variables of their own.
 
     TVM proves what it needs of ``n``, but not of such expressions.  :func:`restore_extents` undoes it.
+    A function may only use variables that a parameter's shape defines, so only sizes of parameters
+    get a name.
 
     Returns:
         the schedule, and the expression behind each new variable.
@@ -30,10 +32,14 @@ def name_extents(schedule: s_tir.Schedule, block: Block) -> tuple[s_tir.Schedule
     compound = [
         v.dom.extent for v in block.stmt.iter_vars if not isinstance(v.dom.extent, ir.Var | tirx.IntImm)
     ]
+    parameters = [p for p in schedule.mod["main"].params if isinstance(p.ty, tirx.BufferType)]
+    sizes = [size for parameter in parameters for size in parameter.shape]
     names: dict[Any, tirx.Expr] = {}
     for number, extent in enumerate(compound):
+        if not any(tvm_ffi.structural_equal(extent, size) for size in sizes):
+            continue
         if not any(tvm_ffi.structural_equal(extent, known) for known in names.values()):
-            names[tirx.Var(f"extent{number}", "int64")] = extent
+            names[tirx.Var(f"graphopt_extent_{number}", "int64")] = extent
 
     def named(expression: Any) -> Any:
         matches = (v for v, e in names.items() if tvm_ffi.structural_equal(expression, e))
@@ -44,10 +50,14 @@ def name_extents(schedule: s_tir.Schedule, block: Block) -> tuple[s_tir.Schedule
 
 
 def restore_extents(schedule: s_tir.Schedule, names: Mapping[Any, tirx.Expr]) -> s_tir.Schedule:
-    """Put the expressions back that :func:`name_extents` replaced."""
+    """Put the expressions back that :func:`name_extents` replaced.
+
+    By name: mapping a function renews its variables, the free ones too.
+    """
+    expressions = {v.name: e for v, e in names.items()}
 
     def restored(variable: Any) -> Any:
-        return next((e for v, e in names.items() if variable.same_as(v)), variable)
+        return expressions.get(variable.name, variable)
 
     return _mapped(schedule, [(ir.Var, restored)]) if names else schedule
 
