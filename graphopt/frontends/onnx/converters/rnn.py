@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
+from graphopt._torch import statically_known_true
 from graphopt.frontends.onnx.call import Call
-from graphopt.frontends.onnx.registry import VALUE, op
+from graphopt.frontends.onnx.registry import HOST, op
+from graphopt.frontends.onnx.values import HostValue
 
 _DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 
@@ -26,7 +28,7 @@ class _Layer:
         w: torch.Tensor,
         r: torch.Tensor,
         b: torch.Tensor | None,
-        lengths: Any,
+        lengths: HostValue | None,
     ) -> None:
         self.call = call
         self.direction = call.str("direction", "forward")
@@ -79,9 +81,8 @@ class _Layer:
         return h.transpose(0, 1) if self.layout else h
 
 
-def _all_full(lengths: Any, x: torch.Tensor) -> bool:
-    host = lengths.host() if hasattr(lengths, "host") else lengths
-    return hasattr(host, "numbers") and all(n == x.shape[0] for n in host.numbers())
+def _all_full(lengths: HostValue, x: torch.Tensor) -> bool:
+    return all(statically_known_true(n == x.shape[0]) for n in lengths.numbers())
 
 
 def _gates(matrix: torch.Tensor, order: list[int]) -> torch.Tensor:
@@ -89,7 +90,7 @@ def _gates(matrix: torch.Tensor, order: list[int]) -> torch.Tensor:
     return matrix if len(order) == 1 else torch.cat([parts[i] for i in order], dim=0)
 
 
-_LENGTHS = {4: VALUE}
+_LENGTHS = {4: HOST}
 
 
 @op("LSTM", since=1, kinds=_LENGTHS)
@@ -99,7 +100,7 @@ def lstm(
     w: torch.Tensor,
     r: torch.Tensor,
     b: torch.Tensor | None = None,
-    lengths: Any = None,
+    lengths: HostValue | None = None,
     h0: torch.Tensor | None = None,
     c0: torch.Tensor | None = None,
     peepholes: torch.Tensor | None = None,
@@ -163,7 +164,7 @@ def gru(
     w: torch.Tensor,
     r: torch.Tensor,
     b: torch.Tensor | None = None,
-    lengths: Any = None,
+    lengths: HostValue | None = None,
     h0: torch.Tensor | None = None,
 ) -> Any:
     """Gates in ONNX: update, reset, hidden; in torch: reset, update, hidden."""
@@ -222,7 +223,7 @@ def rnn(
     w: torch.Tensor,
     r: torch.Tensor,
     b: torch.Tensor | None = None,
-    lengths: Any = None,
+    lengths: HostValue | None = None,
     h0: torch.Tensor | None = None,
 ) -> Any:
     layer = _Layer(call, x, w, r, b, lengths)
