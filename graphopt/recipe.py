@@ -108,6 +108,8 @@ def _read(path: Path) -> dict[str, Any]:
             )
         if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
             raise UsageError(f"recipe {str(path)!r}: {key} must be {_TYPES[key].__name__}", code="GO-2005")
+    if data.get("draws", 1) < 1:
+        raise UsageError(f"recipe {str(path)!r}: draws must be at least 1", code="GO-2005")
     if data.get("verify", "final") not in _MODES:
         raise UsageError(f"recipe {str(path)!r}: verify must be one of {', '.join(_MODES)}", code="GO-2005")
     data["dims"] = {name: _dim(path, name, size) for name, size in data.get("dims", {}).items()}

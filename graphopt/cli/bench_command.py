@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import click
 
-from graphopt.cli.options import dims_option, json_option, parse_dims
+from graphopt.cli.options import ExistingFile, dims_option, json_option, parse_dims
 
 
 @click.command(name="bench")
-@click.argument("artifact", metavar="ARTIFACT")
+@click.argument("artifact", metavar="ARTIFACT", type=ExistingFile())
 @click.option("--against", multiple=True, metavar="ENGINE", help="onnxruntime or torch. May be repeated.")
-@click.option("--model", metavar="FILE", help="The original model. Default: the file that was compiled.")
-@click.option("--input", "inputs", metavar="FILE", help="Inputs by name (.npz). Default: drawn ones.")
+@click.option(
+    "--model",
+    type=ExistingFile(),
+    metavar="FILE",
+    help="The original model. Default: the file that was compiled.",
+)
+@click.option(
+    "--input",
+    "inputs",
+    type=ExistingFile(),
+    metavar="FILE",
+    help="Inputs by name (.npz). Default: drawn ones.",
+)
 @dims_option
 @click.option("--threads", type=click.IntRange(min=1), help="Threads an engine. Default: all cores.")
 @click.option("--rounds", default=7, show_default=True, type=click.IntRange(min=1), help="Turns an engine.")
-@click.option("--seconds", default=0.25, show_default=True, help="Length of a turn.")
+@click.option(
+    "--seconds", default=0.25, show_default=True, type=click.FloatRange(min=0), help="Length of a turn."
+)
 @json_option
 def command(
     artifact: str,

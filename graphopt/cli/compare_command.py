@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import click
 
-from graphopt.cli.options import dims_option, inputs_option, json_option, parse_dims, verification_options
+from graphopt.cli.options import (
+    ExistingFile,
+    dims_option,
+    inputs_option,
+    json_option,
+    parse_dims,
+    verification_options,
+)
 
 
 @click.command(name="compare")
-@click.argument("reference", metavar="A")
-@click.argument("candidate", metavar="B")
+@click.argument("reference", metavar="A", type=ExistingFile())
+@click.argument("candidate", metavar="B", type=ExistingFile())
 @dims_option
 @inputs_option
 @verification_options

@@ -7,19 +7,27 @@ import sys
 import click
 
 from graphopt.cli.options import (
+    ExistingFile,
+    NewFile,
     dims_option,
     inputs_option,
     json_option,
     parse_dims,
     passes_option,
+    quiet_option,
     verification_options,
 )
+from graphopt.errors import UsageError
 
 
 @click.command(name="compile")
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="MODEL", type=ExistingFile())
 @click.option(
-    "-o", "--output", metavar="FILE", help="The artifact to write (.so). Without it nothing is written."
+    "-o",
+    "--output",
+    type=NewFile((".so", ".tar")),
+    metavar="FILE",
+    help="The artifact to write (.so). Without it nothing is written.",
 )
 @click.option("--target", default=None, metavar="NAME", help="See 'graphopt targets'. Default: cpu.")
 @passes_option("cleanup")
@@ -33,11 +41,21 @@ from graphopt.cli.options import (
     help="Verify after each pass, the artifact only (default), or not at all.",
 )
 @verification_options
-@click.option("--recipe", metavar="FILE", help="A TOML recipe; options on the command line go first.")
-@click.option("--save-recipe", metavar="FILE", help="Write the resolved recipe ('-' is stdout).")
+@click.option(
+    "--recipe",
+    type=ExistingFile(),
+    metavar="FILE",
+    help="A TOML recipe; options on the command line go first.",
+)
+@click.option(
+    "--save-recipe",
+    type=NewFile(stdout=True),
+    metavar="FILE",
+    help="Write the resolved recipe ('-' is stdout).",
+)
 @click.option("--dry-run", is_flag=True, help="Resolve options and stop.")
 @json_option
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@quiet_option
 def command(
     model: str,
     output: str | None,
@@ -60,6 +78,8 @@ def command(
     compiled code must compute the same.  If it does not, no file is written and the exit status
     is 5.
     """
+    if "-" == save_recipe == json_path:
+        raise UsageError("--json and --save-recipe cannot both go to stdout")
     from graphopt.recipe import Recipe
 
     resolved = Recipe.resolve(
@@ -71,6 +91,9 @@ def command(
         draws=draws,
         seed=seed,
     )
+    from graphopt.codegen import find_target
+
+    find_target(resolved.target)
     if save_recipe:
         resolved.save(save_recipe)
     if dry_run:

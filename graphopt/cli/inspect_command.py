@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from graphopt.cli.options import json_option
+from graphopt.cli.options import ExistingFile, json_option
+from graphopt.errors import UsageError
 
 
 @click.command(name="inspect")
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="MODEL", type=ExistingFile())
 @click.option("--text", is_flag=True, help="Print the whole program.")
 @click.option("--source", is_flag=True, help="Print the code of an artifact's kernels.")
 @click.option(
@@ -19,14 +22,17 @@ def command(model: str, text: bool, source: bool, why: str | None, json_path: st
     """Show what is in MODEL (.onnx, .pt2 or .so)."""
     from graphopt.cli.output import write_json
     from graphopt.cli.tables import console, notes, table
-    from graphopt.errors import UsageError
-    from graphopt.files import existing_file
     from graphopt.workflows.inspect import inspect
     from graphopt.workflows.loading import load
 
+    if text + source + bool(why or json_path) > 1:
+        raise UsageError("--text, --source and --json with --why are three things; ask for one")
+    is_artifact = Path(model).suffix in (".so", ".tar")
+    if source and not is_artifact:
+        raise UsageError(f"--source is for artifacts, and {model!r} is none", hint="compile it first")
+    if text and is_artifact:
+        raise UsageError(f"--text is for models, and {model!r} is an artifact", hint="use --source")
     if source:
-        if existing_file(model).suffix not in (".so", ".tar"):
-            raise UsageError("--source is for artifacts (.so)")
         from graphopt.codegen import load_artifact
 
         click.echo(load_artifact(model).source())

@@ -8,18 +8,28 @@ from typing import Any, cast
 import click
 
 from graphopt.cli.options import (
+    ExistingFile,
+    NewFile,
     dims_option,
     inputs_option,
     json_option,
     parse_dims,
     passes_option,
+    quiet_option,
     verification_options,
 )
+from graphopt.errors import UsageError
 
 
 @click.command(name="opt")
-@click.argument("model", metavar="MODEL")
-@click.option("-o", "--output", metavar="FILE", help="The model to write (.onnx or .pt2).")
+@click.argument("model", metavar="MODEL", type=ExistingFile())
+@click.option(
+    "-o",
+    "--output",
+    type=NewFile((".onnx", ".pt2")),
+    metavar="FILE",
+    help="The model to write (.onnx or .pt2). Without it nothing is written.",
+)
 @passes_option("cleanup")
 @dims_option
 @inputs_option
@@ -39,7 +49,7 @@ from graphopt.cli.options import (
 @click.option("--bisect", "find_culprit", is_flag=True, help="Find the first pass whose result is wrong.")
 @click.option("--text", is_flag=True, help="Print the resulting program instead of the table.")
 @json_option
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@quiet_option
 def command(
     model: str,
     output: str | None,
@@ -64,11 +74,18 @@ def command(
     from graphopt.cli.tables import check_table, console, notes, pass_table
     from graphopt.passmanager.instruments import Dump, Instrument, PrintProgram, Progress
     from graphopt.passmanager.manager import When
+    from graphopt.passmanager.registry import get_pass
     from graphopt.workflows.optimize import DEFAULT_PASSES, optimize
 
+    if text and json_path == "-":
+        raise UsageError("--text and --json cannot both go to stdout")
     if find_culprit:
-        _bisect(model, passes or DEFAULT_PASSES, parse_dims(dims))
+        if output or text or json_path or dump:
+            raise UsageError("--bisect goes with none of --output, --text, --json, --dump")
+        _bisect(model, passes or DEFAULT_PASSES, parse_dims(dims), inputs, draws or 2, seed or 0)
         return
+    for name in print_after:
+        get_pass(name)
     instruments: list[Instrument] = [] if quiet else [Progress()]
     if print_after:
         instruments.append(PrintProgram(print_after))
@@ -106,12 +123,16 @@ def command(
         out.print(f"model: {result.output}", soft_wrap=True)
 
 
-def _bisect(model: str, passes: str, dims: dict[str, Any]) -> None:
+def _bisect(model: str, passes: str, dims: dict[str, Any], inputs: str | None, draws: int, seed: int) -> None:
     from graphopt.errors import PassError
     from graphopt.passmanager.bisect import bisect
+    from graphopt.passmanager.registry import build_pipeline
     from graphopt.workflows.loading import load
+    from graphopt.workflows.optimize import read_batches
 
-    found = bisect(load(model, dims=dims or None), passes)
+    pipeline = build_pipeline(passes)
+    program = load(model, dims=dims or None)
+    found = bisect(program, pipeline, calibration=read_batches(inputs, program), draws=draws, seed=seed)
     if found.culprit is None:
         click.echo(f"every pass is right ({found.checks} checks)")
         return

@@ -3,18 +3,56 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from graphopt.errors import UsageError
+from graphopt.files import check_output, existing_file
 
 Function = Callable[..., Any]
+
+
+class ExistingFile(click.ParamType):
+    """A file to read; that it is there is checked before anything is imported."""
+
+    name = "file"
+
+    def __init__(self, *, folder: bool = False) -> None:
+        self.folder = folder
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not (self.folder and Path(value).is_dir()):
+            existing_file(value)
+        return str(value)
+
+
+class NewFile(click.ParamType):
+    """A file to write; that it can be written is checked before the work."""
+
+    name = "file"
+
+    def __init__(self, suffixes: Sequence[str] = (), *, stdout: bool = False) -> None:
+        self.suffixes = suffixes
+        self.stdout = stdout
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if self.stdout and (value == "-" or (Path(value).exists() and _is_stream(Path(value)))):
+            return str(value)
+        return str(check_output(value, self.suffixes))
+
+
+def _is_stream(path: Path) -> bool:
+    """``/dev/null``, a pipe: written to as they are."""
+    return not path.is_file() and not path.is_dir()
+
 
 json_option = click.option(
     "--json",
     "json_path",
+    type=NewFile(stdout=True),
     metavar="FILE",
     help="Write a JSON report; '-' is stdout, and nothing else then goes there.",
 )
@@ -26,8 +64,13 @@ dims_option = click.option(
     help="Fix or restrict a dynamic dimension of an ONNX model. May be repeated.",
 )
 inputs_option = click.option(
-    "--inputs", "inputs", metavar="FILE", help="Your own data (.npz or .npy): verification runs on it too."
+    "--inputs",
+    "inputs",
+    type=ExistingFile(folder=True),
+    metavar="FILE",
+    help="Your own data (.npz, .npy, or a folder of them): verification runs on it too.",
 )
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.")
 
 
 def verification_options(function: Function) -> Function:
@@ -54,7 +97,7 @@ def parse_dims(given: tuple[str, ...]) -> dict[str, Any]:
     """``("batch=1", "height=32:1024")`` -> ``{"batch": 1, "height": (32, 1024)}``.
 
     Raises:
-        UsageError: an entry has another form.
+        UsageError: an entry has another form, or a dimension is given twice.
     """
     dims: dict[str, Any] = {}
     for item in given:
@@ -63,10 +106,29 @@ def parse_dims(given: tuple[str, ...]) -> dict[str, Any]:
         try:
             if not (name and equals):
                 raise ValueError
-            dims[name] = (int(low), int(high)) if colon else int(low)
+            size = (int(low), int(high)) if colon else int(low)
         except ValueError:
             raise UsageError(
                 f"--dim takes NAME=SIZE or NAME=MIN:MAX, not {item!r}",
                 hint="for example --dim height=32:1024",
             ) from None
+        if name in dims:
+            raise UsageError(f"--dim {name} is given twice")
+        least, most = size if isinstance(size, tuple) else (size, size)
+        if least < 0 or most < least:
+            raise UsageError(f"--dim {item}: sizes are not negative, and MIN is at most MAX")
+        dims[name] = size
     return dims
+
+
+__all__ = [
+    "ExistingFile",
+    "NewFile",
+    "dims_option",
+    "inputs_option",
+    "json_option",
+    "parse_dims",
+    "passes_option",
+    "quiet_option",
+    "verification_options",
+]

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import click
 
+from graphopt.cli.options import ExistingFile, NewFile
+
 
 @click.command(name="run")
-@click.argument("model", metavar="MODEL")
-@click.option("--input", "inputs", required=True, metavar="FILE", help="Inputs by name (.npz).")
-@click.option("--output", metavar="FILE", help="Where the outputs go (.npz).")
+@click.argument("model", metavar="MODEL", type=ExistingFile())
+@click.option(
+    "--input",
+    "inputs",
+    type=ExistingFile(),
+    required=True,
+    metavar="FILE",
+    help="Inputs by name (.npz).",
+)
+@click.option("--output", type=NewFile((".npz",)), metavar="FILE", help="Where the outputs go (.npz).")
 def command(model: str, inputs: str, output: str | None) -> None:
     """Run MODEL: an artifact (.so), or an .onnx or .pt2 file, eagerly."""
     from graphopt.cli.tables import console, table

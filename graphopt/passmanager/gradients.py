@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -43,7 +43,7 @@ def check_gradients(before: Program, after: Program, *, seed: int = 0) -> None:
         )
 
 
-def _with_gradient(program: Program, inputs: Sequence[Any]) -> set[str]:
+def _with_gradient(program: Program, inputs: Iterable[Any]) -> set[str]:
     """Names of the parameters that a backward pass reaches; the parameters' own ``grad`` is kept."""
     parameters = trainable(program)
     if not parameters:

@@ -27,7 +27,7 @@ def main() -> None:
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         end = time.perf_counter() + float(line)
-        times = []
+        times: list[float] = []
         while not times or time.perf_counter() < end:
             start = time.perf_counter()
             run()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphopt.errors import TargetError
 from graphopt.files import check_output
 from graphopt.ir.program import Program
 from graphopt.passmanager.base import Pass
@@ -21,7 +22,7 @@ from graphopt.workflows.loading import load
 from graphopt.workflows.optimize import DEFAULT_PASSES, read_batches
 
 if TYPE_CHECKING:
-    from graphopt.codegen import Artifact
+    from graphopt.codegen import Artifact, Target
 
 
 @dataclass
@@ -98,7 +99,9 @@ def compile_model(
 
     chosen = find_target(target)
     if output is not None:
-        check_output(Path(output), (".so", ".tar"))
+        _check_output(Path(output), chosen)
+    during: When = "each" if verify_when == "each" else "off"
+    manager = PassManager(passes, instruments=instruments, verify=during, draws=draws, seed=seed)
     clock = _Clock()
     program = source if isinstance(source, Program) else load(source, dims=dims)
     batches = read_batches(calibration, program)
@@ -108,13 +111,10 @@ def compile_model(
     if verify_when != "off" and not isinstance(source, Program) and Path(source).suffix == ".onnx":
         checks["capture"] = verify(program, OnnxRuntimeRunner(Path(source)), **settings).raise_if_failed()
         clock.lap("verify capture")
-    during: When = "each" if verify_when == "each" else "off"
-    manager = PassManager(passes, instruments=instruments, verify=during, draws=draws, seed=seed)
     result = manager.run(program, calibration=batches)
     clock.lap("passes")
-    artifact = generate(
-        result.program, chosen, source=None if isinstance(source, Program) else identity(Path(source))
-    )
+    origin = None if isinstance(source, Program) else identity(Path(source))
+    artifact = generate(result.program, chosen, source=origin)
     clock.lap("compile")
     unverified: str | None = None
     if verify_when == "off":
@@ -132,6 +132,18 @@ def compile_model(
         written = Path(output)
         artifact.save(written)
     return CompileResult(artifact, result, written, checks, unverified, clock.seconds)
+
+
+def _check_output(output: Path, target: Target) -> None:
+    """Fails before the work when the artifact cannot be written, or not in this form."""
+    check_output(output, (".so", ".tar"))
+    if target.object_format == "tar" and output.suffix == ".so":
+        raise TargetError(
+            f"no linker for {target.architecture} is installed here, so {output.name} cannot be written",
+            code="GO-6001",
+            hint=f"write a .tar and link it there, or install {target.architecture}-linux-gnu-gcc or lld",
+        )
+    check_output(output, (f".{target.object_format}",))
 
 
 def identity(path: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from graphopt.errors import UsageError
 from graphopt.files import existing_file
 from graphopt.ir.program import Program
 from graphopt.ir.text import operator_name
@@ -59,12 +60,14 @@ def inspect(model: str | os.PathLike[str] | Program, *, why: str | None = None) 
         InputError: the file cannot be read.
         UsageError: ``why`` is not a pass.
     """
+    passes = build_pipeline(why) if why else []
     if not isinstance(model, Program):
         path = existing_file(model)
         if path.suffix in (".so", ".tar"):
+            if why:
+                raise UsageError("why is about models; in an artifact the passes have already run")
             return _artifact(path)
         model = load(path)
-    passes = build_pipeline(why) if why else []
     constants = model.constants.values()
     found = Inspection(
         "program",

@@ -74,9 +74,10 @@ def optimize(
     """
     if output is not None:
         check_output(Path(output), (".onnx", ".pt2"))
+    # Built first: a misspelt pass is told before a model is loaded.
+    manager = PassManager(passes, instruments=instruments, verify=verify_when, draws=draws, seed=seed)
     program = source if isinstance(source, Program) else load(source, dims=dims)
     batches = read_batches(calibration, program)
-    manager = PassManager(passes, instruments=instruments, verify=verify_when, draws=draws, seed=seed)
     result = manager.run(program, calibration=batches)
     checks: dict[str, VerificationReport] = {}
     written: Path | None = None

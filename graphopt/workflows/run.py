@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,11 +52,10 @@ def run(
         runner = load(path)
     signature: Signature = runner.signature
     ordered = in_order(signature, arrays)
+    tensors = [_to_tensor(a, spec.name) for a, spec in zip(ordered, signature.inputs, strict=True)]
     with torch.no_grad():
-        results = runner(*(torch.from_numpy(np.ascontiguousarray(a)) for a in ordered))
-    named = {
-        spec.name: result.detach().numpy() for spec, result in zip(signature.outputs, results, strict=True)
-    }
+        results = runner(*tensors)
+    named = {spec.name: _to_numpy(r) for spec, r in zip(signature.outputs, results, strict=True)}
     if output is not None:
         write_npz(Path(output), named)
     return named
@@ -81,23 +82,41 @@ def in_order(signature: Signature, arrays: Mapping[str, np.ndarray]) -> list[np.
     return [arrays[n] for n in names]
 
 
+def _to_tensor(array: np.ndarray, name: str) -> torch.Tensor:
+    try:
+        return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+    except TypeError:  # strings, dates, records
+        raise InputError(
+            f"input {name!r}: arrays of dtype {array.dtype} are not supported", code="GO-3010"
+        ) from None
+
+
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """numpy has no bfloat16: such outputs become float32, which holds every value."""
+    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).detach().numpy()
+
+
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The arrays of an ``.npz`` file; nothing pickled is loaded.
 
     Raises:
-        InputError: GO-3001 or GO-3003.
+        InputError: GO-3001, GO-3003 or GO-3008.
     """
     path = existing_file(path)
+    if not zipfile.is_zipfile(path):
+        raise InputError(
+            f"{str(path)!r} is not an .npz file, or a damaged one",
+            code="GO-3003",
+            hint="numpy.savez(path, name=array, ...) writes one",
+        )
     try:
         with np.load(path, allow_pickle=False) as data:
-            if not isinstance(data, np.lib.npyio.NpzFile):
-                raise InputError(f"{str(path)!r} holds one array without a name; use .npz", code="GO-3003")
             return {name: data[name] for name in data.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        raise InputError(f"{str(path)!r} is not a readable .npz file: {error}", code="GO-3003") from error
-    except Exception as error:  # zipfile raises its own kinds for damaged archives
-        if isinstance(error, InputError):
-            raise
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        if "allow_pickle" in str(error):
+            raise InputError(
+                f"{str(path)!r} holds pickled objects, and reading them can run any code", code="GO-3008"
+            ) from error
         raise InputError(f"{str(path)!r} is damaged: {error}", code="GO-3003") from error
 
 
