@@ -130,6 +130,9 @@ def test_equal_programs_give_equal_files(program: Program, saved: Path, tmp_path
     from graphopt.codegen import compile
 
     compile(program, "cpu").save(tmp_path / "again.so")
+    with MappedElf(tmp_path / "again.so") as again, MappedElf(saved) as first:
+        different = [s.name for s in first.sections if first.section(s.name) != again.section(s.name)]
+    assert different == []
     assert (tmp_path / "again.so").read_bytes() == saved.read_bytes()
 
 

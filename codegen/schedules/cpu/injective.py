@@ -33,9 +33,9 @@ def schedule_spatial(schedule: s_tir.Schedule, handle: Any, target: Target) -> N
     it is fused with its neighbours only while it is too short to fill a vector.
     """
     block = Block(schedule, handle)
+    if not schedule.get_loops(handle):
+        return  # a scalar
     loops = block.loops
-    if not loops:
-        return
     work = count([a.extent for a in block.axes])
     lanes = Registers.of(target).lanes
     if not isinstance(block.stmt.body, tirx.BufferStore):

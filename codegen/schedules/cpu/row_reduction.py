@@ -55,12 +55,14 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> None:
 
 
 def _split_sum(schedule: s_tir.Schedule, block: Block, lanes: int) -> None:
-    """Turn a long reduction along the last loop into ``lanes`` partial ones, side by side in a vector."""
+    """Turn a long reduction along the last loop into up to ``lanes`` partial ones, in one vector."""
     inner, result = block.axes[-1], block.stmt.writes
-    long = inner.extent is not None and inner.extent >= 4 * lanes and inner.extent % lanes == 0
-    if inner.kind != REDUCTION or not long or len(result) != 1:
+    if inner.kind != REDUCTION or inner.extent is None or inner.extent < 4 * lanes or len(result) != 1:
         return
-    _, lane = schedule.split(block.loops[-1], factors=[None, lanes])
+    width = max(w for w in range(1, lanes + 1) if inner.extent % w == 0)
+    if width < 4:
+        return
+    _, lane = schedule.split(block.loops[-1], factors=[None, width])
     attempt(schedule.rfactor, lane, len(result[0].source.shape))
 
 
