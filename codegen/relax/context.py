@@ -72,7 +72,7 @@ class Context:
         self.builder = builder
         self.symbols = symbols
         self.values = values
-        self.outputs: list[TensorSpec] = [(symbols.shape(r.shape), tvm_dtype(r.dtype)) for r in results]
+        self.outputs: list[TensorSpec] = [_spec(r, symbols) for r in results]
 
     def retyped(self, shape: Sequence[Any], dtype: str) -> Context:
         """The same context for an intermediate result of another type."""
@@ -193,9 +193,18 @@ class Context:
         return [self.emit(relax.TupleGetItem(call, i)) for i in range(len(types))]
 
 
+def _spec(value: torch.Tensor, symbols: SymbolTable) -> TensorSpec:
+    """Shape and dtype of a value; complex numbers are pairs of real ones along a last axis."""
+    if value.is_complex():
+        return [*symbols.shape(value.shape), int64(2)], tvm_dtype(value.dtype.to_real())
+    return symbols.shape(value.shape), tvm_dtype(value.dtype)
+
+
 def constant_expr(tensor: torch.Tensor) -> Expr:
     """A torch tensor as a Relax constant; the dtype is kept (``relax.const`` narrows int64)."""
     tensor = tensor.detach().cpu().contiguous()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj()).contiguous()
     if tensor.dtype == torch.bfloat16:
         import ml_dtypes  # numpy has no bfloat16 of its own
 

@@ -24,6 +24,9 @@ INTEGERS = frozenset({torch.int64, torch.int32, torch.int16, torch.int8, torch.u
 BOOL = frozenset({torch.bool})
 NUMBERS = FLOATS | INTEGERS
 ALL = NUMBERS | BOOL
+BUT_BFLOAT16 = ALL - {torch.bfloat16}
+"""For reductions of pairs: TVM 0.27 reads bfloat16 as its bits inside them."""
+COMPLEX = frozenset({torch.complex64, torch.complex128})
 
 
 def tvm_dtype(dtype: torch.dtype) -> str:

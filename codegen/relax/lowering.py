@@ -15,7 +15,7 @@ from tvm import relax, tirx
 from graphopt.codegen.relax.context import Context, Expr, Unsupported, constant_expr
 from graphopt.codegen.relax.decompose import decompose_node
 from graphopt.codegen.relax.dtypes import tvm_dtype
-from graphopt.codegen.relax.registry import Converter, converter_table
+from graphopt.codegen.relax.registry import Converter, complex_table, converter_table
 from graphopt.codegen.relax.symbols import SymbolTable, UnboundSymbol
 from graphopt.errors import InputError, InternalError
 from graphopt.ir.program import Program
@@ -66,13 +66,14 @@ class _Lowering:
         self.env: dict[fx.Node, Any] = {}
         self.problems: list[_Problem] = []
         self.table = converter_table()
+        self.complex_table = complex_table()
 
     def run(self) -> LoweredModule:
         parameters = [self._parameter(n) for n in self.program.input_nodes]
         with self.builder.function("main", parameters, attrs=self._bounds()):
             with self.builder.dataflow():
                 self._walk(self.program.graph_module)
-                results = [self.env[n] for n in self.program.output_nodes]
+                results = [self._result(n) for n in self.program.output_nodes]
                 output = self.builder.emit_output(relax.Tuple(results))
             self.builder.emit_func_output(output)
         self._report()
@@ -101,6 +102,11 @@ class _Lowering:
             ) from None
         self.env[node] = var
         return var
+
+    def _result(self, node: fx.Node) -> Expr:
+        if node.meta["val"].is_complex():
+            self._problem(node, str(node.target), "a complex result")
+        return self.env[node]
 
     def _bounds(self) -> dict[str, Any]:
         """Ranges of the symbolic sizes, which TVM's memory planner and simplifier read."""
@@ -140,7 +146,10 @@ class _Lowering:
             self.env[node] = self.env[source][index]
             return
         try:
-            entry = self.table.get(node.target)  # type: ignore[call-overload]
+            table = self.complex_table if _is_complex(node) else self.table
+            entry = table.get(node.target)  # type: ignore[call-overload]
+            if entry is None and table is self.complex_table:
+                raise Unsupported("not for complex tensors")
             if entry is None:
                 self._expand(node, blame)
             else:
@@ -252,6 +261,12 @@ class _Lowering:
             lines.append(f"  {name}: {reason}; {len(problems)}x at {places}{more}")
         first = self.problems[0]
         raise InputError("\n".join(lines), code="GO-3005", node=first.node, layer=first.layer)
+
+
+def _is_complex(node: fx.Node) -> bool:
+    """Whether the node reads or gives a complex tensor."""
+    values = [node.meta["val"], *(n.meta["val"] for n in node.all_input_nodes)]
+    return any(v.is_complex() for v in values if isinstance(v, torch.Tensor))
 
 
 def _attribute(module: torch.nn.Module, target: str) -> torch.Tensor:

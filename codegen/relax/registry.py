@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from graphopt.codegen.relax.dtypes import ALL
+from graphopt.codegen.relax.dtypes import ALL, COMPLEX, FLOATS
 from graphopt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,6 +74,31 @@ def converter(
         return function
 
     return register
+
+
+_COMPLEX_TABLE: dict[torch._ops.OpOverload, Converter] = {}
+
+
+def complex_converter(*targets: torch._ops.OpOverload) -> Callable[[ConverterFunction], ConverterFunction]:
+    """Registers the decorated function for calls of ``targets`` that read or give complex tensors.
+
+    A complex tensor is a real one in Relax, with a last axis of two: real and imaginary part.
+    """
+
+    def register(function: ConverterFunction) -> ConverterFunction:
+        for target in targets:
+            _COMPLEX_TABLE[target] = Converter(target, function, COMPLEX | FLOATS)
+        return function
+
+    return register
+
+
+def complex_table() -> Mapping[torch._ops.OpOverload, Converter]:
+    """The converters for complex operands and results, by overload."""
+    from graphopt.codegen.relax import converters
+
+    converters.load()
+    return MappingProxyType(_COMPLEX_TABLE)
 
 
 def converter_table() -> Mapping[torch._ops.OpOverload, Converter]:

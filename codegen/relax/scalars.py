@@ -55,6 +55,8 @@ def is_nan(value: Scalar) -> Scalar:
 
     TVM's simplifier takes ``value != value`` for false, and its ``isnan`` lowers to that.
     """
+    if value.ty.dtype == "bfloat16":  # TVM stores it as an integer of its own
+        value = tirx.Cast("float32", value)
     bits, infinity = _INFINITY_BITS[value.ty.dtype]
     magnitude = tirx.bitwise_and(tirx.reinterpret(bits, value), tirx.max_value(bits))
     return magnitude > tirx.IntImm(bits, infinity)
@@ -64,7 +66,6 @@ _INFINITY_BITS = {
     "float64": ("int64", 0x7FF0000000000000),
     "float32": ("int32", 0x7F800000),
     "float16": ("int16", 0x7C00),
-    "bfloat16": ("int16", 0x7F80),
 }
 
 

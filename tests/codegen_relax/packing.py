@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +100,7 @@ def pack(calls: Sequence[Call], dtype: torch.dtype, *, symbolic: bool) -> Progra
         if isinstance(result, torch.Tensor):
             outputs.append(call_node)
         else:
-            outputs += [graph.call_function(__import__("operator").getitem, (call_node, k)) for k in range(len(result))]
+            outputs += [graph.call_function(operator.getitem, (call_node, k)) for k in range(len(result))]
     graph.output(tuple(outputs))
     module = fx.GraphModule(torch.nn.Module(), graph)
     propagate(module, only_missing=True)

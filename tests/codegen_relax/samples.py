@@ -60,7 +60,9 @@ class Maker:
             return (order.double() / 4 - count / 8).to(self.dtype)
         return order.to(self.dtype)
 
-    def index(self, *shape: int, size: int, dtype: torch.dtype = torch.int64, negative: bool = True) -> torch.Tensor:
+    def index(
+        self, *shape: int, size: int, dtype: torch.dtype = torch.int64, negative: bool = True
+    ) -> torch.Tensor:
         """Positions on an axis of ``size``, half of them counted from the end."""
         value = torch.randint(0, size, shape, generator=self._generator)
         if negative:

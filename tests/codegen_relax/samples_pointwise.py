@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table, one line a case
 """Samples of elementwise operators."""
 
 from __future__ import annotations
@@ -15,9 +16,14 @@ cases(
     lambda t: (t(t.n, 11) * 3 if t.dtype.is_floating_point else t(t.n, 11),),
 )  # fmt: skip
 cases(overloads("neg", "exp"), lambda t: (t(),))
-cases(overloads("log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal"), lambda t: (t.positive(t.n, 5),))
+cases(
+    overloads("log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal"), lambda t: (t.positive(t.n, 5),)
+)
 cases(overloads("acosh"), lambda t: (t.positive(t.n, 5) + 1,))
-cases(overloads("asin", "acos", "atanh"), lambda t: (t.unit(t.n, 5) if t.dtype.is_floating_point else t.unit(t.n, 5) * 0,))
+cases(
+    overloads("asin", "acos", "atanh"),
+    lambda t: (t.unit(t.n, 5) if t.dtype.is_floating_point else t.unit(t.n, 5) * 0,),
+)
 cases(overloads("gelu"), lambda t: (t(t.n, 5), "tanh"))
 cases(overloads("tanh"), lambda t: (t(t.n, 5) * 1e-3,) if t.dtype.is_floating_point else (t(t.n, 5),))
 cases(overloads("elu"), lambda t: (t(t.n, 5), 0.7, 1.3, 0.9))
@@ -53,19 +59,48 @@ def _overloads_of(name: str) -> list[torch._ops.OpOverload]:
 
 
 for _name in _BINARY[:-1]:
-    cases(_overloads_of(_name), lambda t: (t(t.n, 5), t.positive(t.n, 5)), lambda t: (t(t.n, 1, 3), t.positive(4, 1)))
+    cases(
+        _overloads_of(_name),
+        lambda t: (t(t.n, 5), t.positive(t.n, 5)),
+        lambda t: (t(t.n, 1, 3), t.positive(4, 1)),
+    )
 
-_SCALAR = ("eq", "ne", "lt", "le", "gt", "ge", "mul", "div", "remainder", "fmod", "add", "sub", "rsub", "copysign")
+_SCALAR = (
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "mul",
+    "div",
+    "remainder",
+    "fmod",
+    "add",
+    "sub",
+    "rsub",
+    "copysign",
+)
 for _name in _SCALAR:
     cases([getattr(aten, _name).Scalar], lambda t: (t(t.n, 5), t.number(2)))
 # Types that differ from the tensor's: the promotion is torch's.
-cases(overloads("mul.Tensor", "add.Tensor", "sub.Tensor", "div.Tensor", "remainder.Tensor"), lambda t: (t(t.n, 5), t(1, 5, dtype=torch.float32).abs() + 1))
+cases(
+    overloads("mul.Tensor", "add.Tensor", "sub.Tensor", "div.Tensor", "remainder.Tensor"),
+    lambda t: (t(t.n, 5), t(1, 5, dtype=torch.float32).abs() + 1),
+)
 cases(overloads("eq.Tensor", "lt.Tensor", "maximum"), lambda t: (t(t.n, 3), t(t.n, 3, dtype=torch.int64)))
 cases(overloads("mul.Tensor", "eq.Tensor"), lambda t: (t(t.n, 3), t(dtype=torch.float64)))
 cases(overloads("floor_divide", "floor_divide.Scalar"), lambda t: (t(t.n, 5), 3))
 for _mode in ("floor", "trunc", None):
     cases(overloads("div.Tensor_mode"), lambda t, m=_mode: (t(t.n, 5), t.positive(t.n, 5), m))
-    cases(overloads("div.Tensor_mode"), lambda t, m=_mode: (t(t.n, 5), -t.positive(t.n, 5) if t.dtype != torch.uint8 else t.positive(t.n, 5), m))
+    cases(
+        overloads("div.Tensor_mode"),
+        lambda t, m=_mode: (
+            t(t.n, 5),
+            -t.positive(t.n, 5) if t.dtype != torch.uint8 else t.positive(t.n, 5),
+            m,
+        ),
+    )
     cases(overloads("div.Scalar_mode"), lambda t, m=_mode: (t(t.n, 5), 3, m))
 cases(overloads("add.Tensor", "sub.Tensor", "rsub.Tensor"), lambda t: (t(t.n, 5), t(t.n, 5), t.number(2)))
 cases(overloads("add.Scalar", "sub.Scalar", "rsub.Scalar"), lambda t: (t(t.n, 5), t.number(3), t.number(2)))
@@ -82,7 +117,10 @@ for _name in ("and", "or", "xor"):
     cases(overloads(f"bitwise_{_name}.Scalar", f"__{_name}__.Scalar"), lambda t: (t(t.n, 5), t.number(3)))
 for _name in ("left", "right"):
     _arrow = "__lshift__" if _name == "left" else "__rshift__"
-    cases(overloads(f"bitwise_{_name}_shift.Tensor", f"{_arrow}.Tensor"), lambda t: (t(t.n, 5), t.index(t.n, 5, size=4, negative=False).to(t.dtype)))
+    cases(
+        overloads(f"bitwise_{_name}_shift.Tensor", f"{_arrow}.Tensor"),
+        lambda t: (t(t.n, 5), t.index(t.n, 5, size=4, negative=False).to(t.dtype)),
+    )
     cases(overloads(f"bitwise_{_name}_shift.Tensor_Scalar", f"{_arrow}.Scalar"), lambda t: (t(t.n, 5), 2))
 
 cases(overloads("where.self"), lambda t: (t.mask(t.n, 4), t(t.n, 4), t(4)))
@@ -90,10 +128,21 @@ cases(overloads("where.ScalarOther"), lambda t: (t.mask(t.n, 4), t(t.n, 4), t.nu
 cases(overloads("where.ScalarSelf"), lambda t: (t.mask(t.n, 4), t.number(1), t(t.n, 4)))
 cases(overloads("where.Scalar"), lambda t: (t.mask(t.n, 4), 1.0, 2.0))
 cases(overloads("masked_fill.Scalar"), lambda t: (t(t.n, 4), t.mask(t.n, 1), t.number(3)))
-cases(overloads("masked_fill.Scalar"), lambda t: (t(t.n, 4), t.mask(4), float("-inf") if t.dtype.is_floating_point else 1))
+cases(
+    overloads("masked_fill.Scalar"),
+    lambda t: (t(t.n, 4), t.mask(4), float("-inf") if t.dtype.is_floating_point else 1),
+)
 cases(overloads("masked_fill.Tensor"), lambda t: (t(t.n, 4), t.mask(t.n, 4), t()))
-cases(overloads("clamp", "clip"), lambda t: (t(t.n, 4), t.number(-1), t.number(1)), lambda t: (t(t.n, 4), None, t.number(1)))
-cases(overloads("clamp.Tensor", "clip.Tensor"), lambda t: (t(t.n, 4), t(4), None), lambda t: (t(t.n, 4), t(4), t(t.n, 1)))
+cases(
+    overloads("clamp", "clip"),
+    lambda t: (t(t.n, 4), t.number(-1), t.number(1)),
+    lambda t: (t(t.n, 4), None, t.number(1)),
+)
+cases(
+    overloads("clamp.Tensor", "clip.Tensor"),
+    lambda t: (t(t.n, 4), t(4), None),
+    lambda t: (t(t.n, 4), t(4), t(t.n, 1)),
+)
 cases(overloads("clamp_min", "clamp_max"), lambda t: (t(t.n, 4), t.number(1)))
 cases(overloads("clamp_min.Tensor", "clamp_max.Tensor"), lambda t: (t(t.n, 4), t(t.n, 1)))
 
@@ -112,5 +161,8 @@ cases(overloads("_to_copy"), lambda t: (t(t.n, 4),))
 cases(overloads("to.dtype_layout"), lambda t: (t(t.n, 4),))
 cases(overloads("to.device"), lambda t: (t(t.n, 4), torch.device("cpu"), torch.float32))
 cases(overloads("to.other", "type_as"), lambda t: (t(t.n, 4), t(2, dtype=torch.float64)))
-cases(overloads("clone", "contiguous", "alias", "detach", "lift_fresh_copy", "lift_fresh"), lambda t: (t(t.n, 4),))
+cases(
+    overloads("clone", "contiguous", "alias", "detach", "lift_fresh_copy", "lift_fresh"),
+    lambda t: (t(t.n, 4),),
+)
 cases(overloads("dropout", "feature_dropout", "alpha_dropout"), lambda t: (t(t.n, 4), 0.5, False))

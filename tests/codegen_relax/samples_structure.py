@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table, one line a case
 """Samples of convolutions, pools, resizes, reductions, products and norms."""
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ cases(overloads("conv_transpose2d.input"), lambda t: (t(t.n, 4, 5, 6), t(4, 3, 2
       lambda t: (t(t.n, 4, 5, 6), t(4, 3, 3, 3), t(6), [2, 2], [1, 1], [1, 0], 2),
       lambda t: (t(t.n, 4, 5, 6), t(4, 3, 3, 2), None, [2, 1], [1, 0], [0, 0], 1, [2, 2]),
       lambda t: (t(1, 2, t.n, 4), t(2, 2, 2, 2), t(2), [2, 2]), lambda t: (t(4, 5, 6), t(4, 3, 2, 2)))  # fmt: skip
-cases(overloads("conv_transpose3d.input"), lambda t: (t(t.n, 2, 3, 3, 3), t(2, 2, 2, 3, 2), t(2), [2], [0, 1, 0]))
+cases(
+    overloads("conv_transpose3d.input"),
+    lambda t: (t(t.n, 2, 3, 3, 3), t(2, 2, 2, 3, 2), t(2), [2], [0, 1, 0]),
+)
 
 cases(overloads("max_pool1d"), lambda t: (t(t.n, 3, 9), [3], [2], [1]))
 cases(overloads("max_pool2d"), lambda t: (t(t.n, 3, 8, 9), [3, 3], [2, 2], [1, 1]), lambda t: (t(3, 8, 9), [2]),
@@ -44,7 +48,12 @@ for _rank, _spatial in ((1, (3,)), (2, (3, 5)), (3, (3, 2, 4))):
         cases(overloads(f"{_prefix}{_rank}d.vec"), lambda t, s=_spatial, z=_size: (t(t.n, 2, *s), z, None),
               lambda t, s=_spatial: (t(t.n, 2, *s), None, [1.5] * len(s)))  # fmt: skip
         cases(overloads(f"{_prefix}{_rank}d"), lambda t, s=_spatial, z=_size: (t(t.n, 2, *s), z))
-for _name, _spatial in (("upsample_linear1d", (3,)), ("upsample_bilinear2d", (3, 5)), ("upsample_trilinear3d", (3, 2, 4)), ("upsample_bicubic2d", (3, 5))):
+for _name, _spatial in (
+    ("upsample_linear1d", (3,)),
+    ("upsample_bilinear2d", (3, 5)),
+    ("upsample_trilinear3d", (3, 2, 4)),
+    ("upsample_bicubic2d", (3, 5)),
+):
     _size = [4, 7, 6][: len(_spatial)]
     for _aligned in (False, True):
         cases(overloads(f"{_name}.vec"), lambda t, s=_spatial, z=_size, a=_aligned: (t(t.n, 2, *s), z, a, None),
@@ -56,11 +65,21 @@ cases(overloads("sum.dim_IntList", "mean.dim"), lambda t: (t(t.n, 3, 4), [1, -1]
       lambda t: (t(t.n, 3), None))  # fmt: skip
 cases(overloads("sum.dim_IntList"), lambda t: (t(t.n, 3), [0], False, torch.float64))
 cases(overloads("prod.dim_int"), lambda t: (t(t.n, 3), 1, True), lambda t: (t(t.n, 3), 0))
-cases(overloads("amax", "amin"), lambda t: (t(t.n, 3, 4), [-1], True), lambda t: (t(t.n, 3, 4), [0, 2]), lambda t: (t(t.n, 3),))
+cases(
+    overloads("amax", "amin"),
+    lambda t: (t(t.n, 3, 4), [-1], True),
+    lambda t: (t(t.n, 3, 4), [0, 2]),
+    lambda t: (t(t.n, 3),),
+)
 cases(overloads("any.dim", "all.dim"), lambda t: (t(t.n, 3), 1), lambda t: (t(t.n, 3), 0, True))
 cases(overloads("any.dims", "all.dims"), lambda t: (t(t.n, 3, 2), [0, 2]))
 cases(overloads("max.dim", "min.dim"), lambda t: (t(t.n, 9), 1, True), lambda t: (t.distinct(t.n, 9), 0))
-cases(overloads("argmax", "argmin"), lambda t: (t(t.n, 9), 1), lambda t: (t(t.n, 9),), lambda t: (t(t.n, 9), -2, True))
+cases(
+    overloads("argmax", "argmin"),
+    lambda t: (t(t.n, 9), 1),
+    lambda t: (t(t.n, 9),),
+    lambda t: (t(t.n, 9), -2, True),
+)
 
 
 def _nan_wins(t: Maker) -> tuple[torch.Tensor]:
@@ -74,8 +93,12 @@ cases(overloads("amax"), lambda t: (*_nan_wins(t), [1]))
 cases(overloads("max.dim", "min.dim", "argmax", "argmin"), lambda t: (*_nan_wins(t), 1))
 cases(overloads("maximum"), lambda t: (*_nan_wins(t), t(t.n, 5)), lambda t: (t(t.n, 5), *_nan_wins(t)))
 cases(overloads("clamp"), lambda t: (*_nan_wins(t), t.number(-1), t.number(1)))
-cases(overloads("var.correction", "std.correction"), lambda t: (t(t.n, 5), [1]), lambda t: (t(t.n, 5), [0, 1]))
-cases(overloads("var.dim", "std.dim"), lambda t: (t(t.n, 5), [1], False, True), lambda t: (t(t.n, 5), [0], True))
+cases(
+    overloads("var.correction", "std.correction"), lambda t: (t(t.n, 5), [1]), lambda t: (t(t.n, 5), [0, 1])
+)
+cases(
+    overloads("var.dim", "std.dim"), lambda t: (t(t.n, 5), [1], False, True), lambda t: (t(t.n, 5), [0], True)
+)
 cases(overloads("logsumexp"), lambda t: (t(t.n, 5), [1], True), lambda t: (t(t.n, 5), [0, 1]))
 for _order in (2, 1, 3.0, float("inf"), 0):
     cases(overloads("linalg_vector_norm"), lambda t, o=_order: (t(t.n, 5), o, [1], True))
@@ -88,8 +111,17 @@ cases(overloads("mv"), lambda t: (t(t.n, 6), t(6)))
 cases(overloads("dot"), lambda t: (t(t.n), t(t.n)))
 cases(overloads("matmul"), lambda t: (t(t.n, 3, 6), t(6, 5)), lambda t: (t(t.n, 2, 3, 6), t(2, 6, 5)), lambda t: (t(6), t(t.n, 6, 5)),
       lambda t: (t(t.n, 3, 6), t(6)), lambda t: (t(6), t(6)))  # fmt: skip
-cases(overloads("linear"), lambda t: (t(t.n, 3, 6), t(5, 6), t(5)), lambda t: (t(t.n, 6), t(5, 6)), lambda t: (t(6), t(5, 6)))
-cases(overloads("addmm"), lambda t: (t(5), t(t.n, 6), t(6, 5)), lambda t: (t(t.n, 5), t(t.n, 6), t(6, 5), t.number(2), t.number(3)))
+cases(
+    overloads("linear"),
+    lambda t: (t(t.n, 3, 6), t(5, 6), t(5)),
+    lambda t: (t(t.n, 6), t(5, 6)),
+    lambda t: (t(6), t(5, 6)),
+)
+cases(
+    overloads("addmm"),
+    lambda t: (t(5), t(t.n, 6), t(6, 5)),
+    lambda t: (t(t.n, 5), t(t.n, 6), t(6, 5), t.number(2), t.number(3)),
+)
 cases(overloads("addmv"), lambda t: (t(t.n), t(t.n, 6), t(6)))
 cases(overloads("baddbmm"), lambda t: (t(t.n, 3, 5), t(t.n, 3, 6), t(t.n, 6, 5), t.number(1), t.number(2)))
 cases(overloads("addbmm"), lambda t: (t(3, 5), t(t.n, 3, 6), t(t.n, 6, 5)))
@@ -97,10 +129,18 @@ cases(overloads("outer", "ger"), lambda t: (t(t.n), t(5)))
 
 cases(overloads("batch_norm"), lambda t: (t(t.n, 3, 4, 4), t(3), t(3), t(3), t.positive(3), False, 0.1, 1e-5, False),
       lambda t: (t(t.n, 3), None, None, t(3), t.positive(3), False, 0.1, 1e-3, False))  # fmt: skip
-cases(overloads("_native_batch_norm_legit_no_training"), lambda t: (t(t.n, 3, 4, 4), t(3), t(3), t(3), t.positive(3), 0.1, 1e-5))
+cases(
+    overloads("_native_batch_norm_legit_no_training"),
+    lambda t: (t(t.n, 3, 4, 4), t(3), t(3), t(3), t.positive(3), 0.1, 1e-5),
+)
 cases(overloads("layer_norm"), lambda t: (t(t.n, 3, 8), [8], t(8), t(8)), lambda t: (t(t.n, 3, 8), [3, 8], t(3, 8), None, 1e-3),
       lambda t: (t(t.n, 8), [8]))  # fmt: skip
-cases(overloads("group_norm"), lambda t: (t(t.n, 6, 4, 3), 3, t(6), t(6)), lambda t: (t(t.n, 6, 5), 2), lambda t: (t(t.n, 6), 2))
+cases(
+    overloads("group_norm"),
+    lambda t: (t(t.n, 6, 4, 3), 3, t(6), t(6)),
+    lambda t: (t(t.n, 6, 5), 2),
+    lambda t: (t(t.n, 6), 2),
+)
 cases(overloads("instance_norm"), lambda t: (t(t.n, 3, 4, 4), None, None, None, None, True, 0.1, 1e-5, False),
       lambda t: (t(t.n, 3, 4, 4), t(3), t(3), t(3), t.positive(3), False, 0.1, 1e-5, False))  # fmt: skip
 cases(overloads("rms_norm"), lambda t: (t(t.n, 3, 8), [8], t(8), 1e-6), lambda t: (t(t.n, 8), [8]))
@@ -108,7 +148,6 @@ for _name in ("softmax.int", "log_softmax.int"):
     cases(overloads(_name), lambda t: (t(t.n, 3, 6), -1, None if t.dtype.is_floating_point else torch.float32),
           lambda t: (t(t.n, 6), 0, torch.float64))  # fmt: skip
 cases(overloads("_softmax", "_log_softmax"), lambda t: (t(t.n, 6), 1, False))
-
 
 
 def _qkv(t: Maker) -> tuple[torch.Tensor, ...]:

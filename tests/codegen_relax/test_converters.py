@@ -76,7 +76,9 @@ def check(calls: list[Call], dtype: torch.dtype, *, symbolic: bool) -> None:
     program = pack(calls, dtype, symbolic=symbolic)
     compiled = Compiled(program)
     owners = [f"{c.target} #{c.seed}" for c in calls for _ in c.run(dtype, SIZE)]
-    defined = [c.target._schema.name.split("::")[1] not in UNDEFINED for c in calls for _ in c.run(dtype, SIZE)]
+    defined = [
+        c.target._schema.name.split("::")[1] not in UNDEFINED for c in calls for _ in c.run(dtype, SIZE)
+    ]
     for size in (SIZE, 3) if symbolic else (SIZE,):
         inputs = tuple(x for c in calls for x in tensors_of(c.operands(dtype, size)))
         report = verify(program, compiled, inputs=inputs)

@@ -49,7 +49,10 @@ def test_a_dynamic_sequence_compiles_and_runs_at_other_lengths() -> None:
     def run(x: torch.Tensor) -> list[torch.Tensor]:
         return [torch.from_dlpack(y) for y in machine["main"](tvm.runtime.from_dlpack(x))]
 
-    sizes = [dict(zip(program.signature.dims, (2, 5, 4), strict=False)), dict(zip(program.signature.dims, (3, 9, 4), strict=False))]
+    sizes = [
+        dict(zip(program.signature.dims, (2, 5, 4), strict=False)),
+        dict(zip(program.signature.dims, (3, 9, 4), strict=False)),
+    ]
     report = verify(program, run, shapes=sizes)
     report.raise_if_failed()
     assert len(report.draws) >= 2
@@ -144,7 +147,9 @@ def test_a_size_that_depends_on_data_is_refused() -> None:
         lower(capture(Masked(), torch.randn(4)))
 
 
-def test_a_converter_that_contradicts_the_program_is_an_internal_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_converter_that_contradicts_the_program_is_an_internal_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from graphopt.codegen.relax import registry
 
     table = dict(converter_table())
@@ -204,3 +209,32 @@ def test_an_undefined_symbol_is_reported() -> None:
     with pytest.raises(UnboundSymbol):
         SymbolTable({}).expression(_a)
 
+
+class Rotary(nn.Module):
+    """The rotary embedding of DeepSeek-V2, by complex numbers."""
+
+    def forward(self, x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+        turns = torch.polar(torch.ones_like(angles), angles) * 0.5
+        pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
+        return torch.view_as_real(pairs * turns.unsqueeze(1)).flatten(3)
+
+
+def test_complex_intermediates_are_pairs() -> None:
+    from graphopt.verification import verify
+
+    program = capture(Rotary(), torch.randn(2, 3, 5, 8), torch.randn(2, 5, 4))
+    machine = compiled(program)
+
+    def run(*inputs: torch.Tensor) -> list[torch.Tensor]:
+        return [torch.from_dlpack(y) for y in machine["main"](*(tvm.runtime.from_dlpack(x) for x in inputs))]
+
+    verify(program, run).raise_if_failed()
+
+
+def test_complex_results_are_refused() -> None:
+    class Polar(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.polar(x, x)
+
+    with pytest.raises(InputError, match="complex"):
+        lower(capture(Polar(), torch.rand(3)))

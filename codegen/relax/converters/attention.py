@@ -22,9 +22,16 @@ aten = torch.ops.aten
 
 @converter(aten.scaled_dot_product_attention.default, dtypes=FLOATS)
 def scaled_dot_product_attention(
-    context: Context, query: Expr, key: Expr, value: Expr, mask: Expr | None, dropout: float, causal: bool,
-    scale: float | None, enable_gqa: bool,
-) -> Expr:  # fmt: skip
+    context: Context,
+    query: Expr,
+    key: Expr,
+    value: Expr,
+    mask: Expr | None,
+    dropout: float,
+    causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
+) -> Expr:
     """softmax(q kᵀ · scale + mask) v over ``[..., length, head size]``.
 
     Grouped queries are folded into the query length's axis, so that keys and values are not repeated.

@@ -165,9 +165,17 @@ def conv_padding(
 
 @converter(aten.convolution.default, dtypes=FLOATS | INTEGERS)
 def convolution(
-    context: Context, x: Expr, weight: Expr, bias: Expr | None, stride: Any, padding: Any, dilation: Any,
-    transposed: bool, output_padding: Any, groups: int,
-) -> Expr:  # fmt: skip
+    context: Context,
+    x: Expr,
+    weight: Expr,
+    bias: Expr | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+) -> Expr:
     if transposed:
         return conv_transpose(context, x, weight, bias, stride, padding, output_padding, groups, dilation)
     return conv(context, x, weight, bias, stride, padding, dilation, groups)
@@ -176,9 +184,16 @@ def convolution(
 @converter(aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input,
            dtypes=FLOATS | INTEGERS)  # fmt: skip
 def conv_transpose(
-    context: Context, x: Expr, weight: Expr, bias: Expr | None, stride: Any, padding: Any, output_padding: Any,
-    groups: int, dilation: Any,
-) -> Expr:  # fmt: skip
+    context: Context,
+    x: Expr,
+    weight: Expr,
+    bias: Expr | None,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+) -> Expr:
     """Each output gathers the taps that reach it: ``y[o] = sum x[i] w[k]`` over ``o + p = i s + k d``.
 
     Weight ``[C, O/groups, *kernel]``.  With dilation 1 only every ``stride``-th tap can reach an
@@ -190,8 +205,8 @@ def conv_transpose(
         x = context.reshape(x, [1, *shape_of(x)])
     shape = [1, *context.shape] if unbatched else context.shape
     strides, pads, dilations = (_per_axis(v, rank) for v in (stride, padding, dilation))
-    kernel_sizes = [known(k) for k in shape_of(weight)[2:]]
-    if any(k is None for k in kernel_sizes):
+    kernel_sizes = [k for k in map(known, shape_of(weight)[2:]) if k is not None]
+    if len(kernel_sizes) != rank:
         raise Unsupported("a kernel of symbolic size")
     dtype = context.dtype
     wide = accumulator_dtype(dtype)
@@ -213,7 +228,7 @@ def conv_transpose(
             axes = zip(
                 place, taps, steps, strides, pads, dilations, kernel_sizes, data.shape[2:], strict=True
             )
-            for p, tap, step, st, pad, d, k, size in axes:
+            for p, tap, st, pad, d, k, size in axes:
                 position = p + pad
                 if d == 1:  # the taps congruent to the position
                     t = tirx.floormod(position, st) + tap * st

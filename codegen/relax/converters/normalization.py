@@ -68,9 +68,17 @@ def batch_norm_inference(
 
 @converter(aten.batch_norm.default, dtypes=FLOATS)
 def batch_norm(
-    context: Context, x: Expr, weight: Expr | None, bias: Expr | None, mean: Expr | None, variance: Expr | None,
-    training: bool, _momentum: float, eps: float, _cudnn: bool,
-) -> Expr:  # fmt: skip
+    context: Context,
+    x: Expr,
+    weight: Expr | None,
+    bias: Expr | None,
+    mean: Expr | None,
+    variance: Expr | None,
+    training: bool,
+    _momentum: float,
+    eps: float,
+    _cudnn: bool,
+) -> Expr:
     if training or mean is None or variance is None:
         raise Unsupported("batch norm in training mode (it uses the batch's own statistics)")
     return batch_norm_inference(context, x, weight, bias, mean, variance, eps)
@@ -78,9 +86,15 @@ def batch_norm(
 
 @converter(aten._native_batch_norm_legit_no_training.default, dtypes=FLOATS)
 def batch_norm_no_training(
-    context: Context, x: Expr, weight: Expr | None, bias: Expr | None, mean: Expr, variance: Expr,
-    _momentum: float, eps: float,
-) -> list[Expr]:  # fmt: skip
+    context: Context,
+    x: Expr,
+    weight: Expr | None,
+    bias: Expr | None,
+    mean: Expr,
+    variance: Expr,
+    _momentum: float,
+    eps: float,
+) -> list[Expr]:
     empty = torch.zeros(0, dtype=context.values[3].dtype)
     result = batch_norm_inference(context, x, weight, bias, mean, variance, eps)
     return [result, context.constant(empty), context.constant(empty)]
@@ -90,9 +104,15 @@ def batch_norm_no_training(
 
 
 def _normalized(
-    context: Context, name: str, x: Expr, axes: Sequence[int], eps: float, scale: Expr | None, shift: Expr | None,
+    context: Context,
+    name: str,
+    x: Expr,
+    axes: Sequence[int],
+    eps: float,
+    scale: Expr | None,
+    shift: Expr | None,
     place: Any,
-) -> Expr:  # fmt: skip
+) -> Expr:
     """(x - mean) / sqrt(variance + eps) over ``axes``, then scale and shift at ``place(index)``."""
     dtype, shape = dtype_of(x), shape_of(x)
     wide = arithmetic_dtype(dtype)
@@ -122,9 +142,14 @@ def _normalized(
 
 @converter(aten.layer_norm.default, dtypes=FLOATS)
 def layer_norm(
-    context: Context, x: Expr, normalized: Sequence[int], weight: Expr | None, bias: Expr | None, eps: float,
+    context: Context,
+    x: Expr,
+    normalized: Sequence[int],
+    weight: Expr | None,
+    bias: Expr | None,
+    eps: float,
     _cudnn: bool,
-) -> Expr:  # fmt: skip
+) -> Expr:
     first = rank_of(x) - len(normalized)
     axes = list(range(first, rank_of(x)))
     return _normalized(context, "layer_norm", x, axes, eps, weight, bias, lambda *i: i[first:])
@@ -146,9 +171,17 @@ def group_norm(
 
 @converter(aten.instance_norm.default, dtypes=FLOATS)
 def instance_norm(
-    context: Context, x: Expr, weight: Expr | None, bias: Expr | None, mean: Expr | None, variance: Expr | None,
-    use_input_stats: bool, _momentum: float, eps: float, _cudnn: bool,
-) -> Expr:  # fmt: skip
+    context: Context,
+    x: Expr,
+    weight: Expr | None,
+    bias: Expr | None,
+    mean: Expr | None,
+    variance: Expr | None,
+    use_input_stats: bool,
+    _momentum: float,
+    eps: float,
+    _cudnn: bool,
+) -> Expr:
     if not use_input_stats:
         assert mean is not None and variance is not None
         return batch_norm_inference(context, x, weight, bias, mean, variance, eps)

@@ -207,17 +207,27 @@ for _key, _bitwise in {"and": tirx.bitwise_and, "or": tirx.bitwise_or, "xor": ti
 
 _SHIFTS = INTEGERS
 _binary(
-    [aten.bitwise_left_shift.Tensor, aten.bitwise_left_shift.Tensor_Scalar, aten.__lshift__.Tensor, aten.__lshift__.Scalar],
+    [
+        aten.bitwise_left_shift.Tensor,
+        aten.bitwise_left_shift.Tensor_Scalar,
+        aten.__lshift__.Tensor,
+        aten.__lshift__.Scalar,
+    ],
     "left_shift",
     s.left_shift,
     _SHIFTS,
-)  # fmt: skip
+)
 _binary(
-    [aten.bitwise_right_shift.Tensor, aten.bitwise_right_shift.Tensor_Scalar, aten.__rshift__.Tensor, aten.__rshift__.Scalar],
+    [
+        aten.bitwise_right_shift.Tensor,
+        aten.bitwise_right_shift.Tensor_Scalar,
+        aten.__rshift__.Tensor,
+        aten.__rshift__.Scalar,
+    ],
     "right_shift",
     s.right_shift,
     _SHIFTS,
-)  # fmt: skip
+)
 
 
 @converter(aten.add.Tensor, aten.add.Scalar)
@@ -335,14 +345,24 @@ def clamp_max(context: Context, x: Expr, high: Any) -> Expr:
 
 @converter(aten.addcmul.default, dtypes=NUMBERS)
 def addcmul(context: Context, x: Expr, a: Expr, b: Expr, value: Any) -> Expr:
-    return elementwise(context, "addcmul", [x, a, b], lambda v, p, q: v + scalar(value, v.ty.dtype) * p * q,
-                       compute=promoted(context.values[:3]))  # fmt: skip
+    return elementwise(
+        context,
+        "addcmul",
+        [x, a, b],
+        lambda v, p, q: v + scalar(value, v.ty.dtype) * p * q,
+        compute=promoted(context.values[:3]),
+    )
 
 
 @converter(aten.addcdiv.default, dtypes=FLOATS)
 def addcdiv(context: Context, x: Expr, a: Expr, b: Expr, value: Any) -> Expr:
-    return elementwise(context, "addcdiv", [x, a, b], lambda v, p, q: v + scalar(value, v.ty.dtype) * p / q,
-                       compute=promoted(context.values[:3]))  # fmt: skip
+    return elementwise(
+        context,
+        "addcdiv",
+        [x, a, b],
+        lambda v, p, q: v + scalar(value, v.ty.dtype) * p / q,
+        compute=promoted(context.values[:3]),
+    )
 
 
 @converter(aten.lerp.Scalar, aten.lerp.Tensor, dtypes=FLOATS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from tvm import te, tirx
 
 from graphopt.codegen.relax import scalars as s
 from graphopt.codegen.relax.context import Context, Expr, dtype_of, rank_of
-from graphopt.codegen.relax.dtypes import FLOATS, NUMBERS, arithmetic_dtype
+from graphopt.codegen.relax.dtypes import BUT_BFLOAT16, FLOATS, NUMBERS, arithmetic_dtype
 from graphopt.codegen.relax.reducers import ARGMAX, MAX, SUM
 from graphopt.codegen.relax.registry import converter, register_converter
 
@@ -65,7 +66,7 @@ for _rank, _target in {1: aten.max_pool1d, 2: aten.max_pool2d, 3: aten.max_pool3
     register_converter(_target.default, _max_pool(_rank), dtypes=NUMBERS)
 
 
-@converter(aten.max_pool2d_with_indices.default, dtypes=NUMBERS)
+@converter(aten.max_pool2d_with_indices.default, dtypes=NUMBERS & BUT_BFLOAT16)
 def max_pool2d_with_indices(
     context: Context, x: Expr, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> list[Expr]:
@@ -161,27 +162,28 @@ for _rank, _target in {1: aten.avg_pool1d, 2: aten.avg_pool2d, 3: aten.avg_pool3
 # -- adaptive --------------------------------------------------------------------------------------
 
 
-def _bins(context: Context, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
-    """For each axis: first(o), last(o) and the longest bin; bin o is [o·I // O, ⌈(o + 1)·I / O⌉)."""
-    bins = []
-    for size, out in zip(inputs, outputs, strict=True):
-        if context.symbols.same(out, 1):
-            bins.append((lambda o: tirx.IntImm("int64", 0), lambda o, n=size: n, size))
-        elif context.symbols.same(size, out):
-            bins.append((lambda o: o, lambda o: o + 1, tirx.IntImm("int64", 1)))
-        elif context.symbols.same(tirx.floormod(size, out), 0):
-            step = context.symbols.analyzer.simplify(tirx.floordiv(size, out))
-            bins.append((lambda o, k=step: o * k, lambda o, k=step: (o + 1) * k, step))
-        else:
-            longest = tirx.floordiv(size + out - 1, out) + 1
-            bins.append(
-                (
-                    lambda o, n=size, m=out: tirx.floordiv(o * n, m),
-                    lambda o, n=size, m=out: tirx.floordiv((o + 1) * n + m - 1, m),
-                    longest,
-                )
-            )
-    return bins
+@dataclass(frozen=True)
+class _Bin:
+    """The input positions that one output averages: [first(o), last(o)), at most ``longest``."""
+
+    first: Callable[[Any], Any]
+    last: Callable[[Any], Any]
+    longest: Any
+
+
+def _bin(context: Context, size: Any, out: Any) -> _Bin:
+    """Bin o is [o·size // out, ⌈(o + 1)·size / out⌉), in its simplest form."""
+    one = tirx.IntImm("int64", 1)
+    if context.symbols.same(out, one):
+        return _Bin(lambda _: tirx.IntImm("int64", 0), lambda _: size, size)
+    if context.symbols.same(tirx.floormod(size, out), 0):
+        step = context.symbols.analyzer.simplify(tirx.floordiv(size, out))
+        return _Bin(lambda o: o * step, lambda o: (o + one) * step, step)
+    return _Bin(
+        lambda o: tirx.floordiv(o * size, out),
+        lambda o: tirx.floordiv((o + one) * size + out - one, out),
+        tirx.floordiv(size + out - one, out) + one,
+    )
 
 
 def _adaptive(rank: int) -> Callable[..., Expr]:
@@ -190,13 +192,13 @@ def _adaptive(rank: int) -> Callable[..., Expr]:
         wide = arithmetic_dtype(dtype)
 
         def define(data: te.Tensor) -> te.Tensor:
-            bins = _bins(context, data.shape[lead:], shape[lead:])
-            taps = [te.reduce_axis((0, longest), f"k{i}") for i, (_, _, longest) in enumerate(bins)]
+            bins = [_bin(context, n, o) for n, o in zip(data.shape[lead:], shape[lead:], strict=True)]
+            taps = [te.reduce_axis((0, b.longest), f"k{i}") for i, b in enumerate(bins)]
 
             def total(*index: Any) -> Any:
-                place = [first(o) + t for o, t, (first, _, _) in zip(index[lead:], taps, bins, strict=True)]
-                inside = tirx.all(*(p < last(o) for o, p, (_, last, _) in
-                                    zip(index[lead:], place, bins, strict=True)))  # fmt: skip
+                outputs = index[lead:]
+                place = [b.first(o) + t for o, t, b in zip(outputs, taps, bins, strict=True)]
+                inside = tirx.all(*(p < b.last(o) for o, p, b in zip(outputs, place, bins, strict=True)))
                 inside = context.symbols.analyzer.simplify(inside)
                 value = s.cast(data(*index[:lead], *place), wide)
                 return SUM(tirx.if_then_else(inside, value, s.constant(0, wide)), axis=taps)
@@ -205,8 +207,8 @@ def _adaptive(rank: int) -> Callable[..., Expr]:
 
             def mean(*index: Any) -> Any:
                 count: Any = tirx.IntImm("int64", 1)
-                for o, (first, last, _) in zip(index[lead:], bins, strict=True):
-                    count = count * (last(o) - first(o))
+                for o, b in zip(index[lead:], bins, strict=True):
+                    count = count * (b.last(o) - b.first(o))
                 return s.cast(sums(*index) / s.cast(count, wide), dtype)
 
             return te.compute(shape, mean, name="adaptive_avg_pool")
@@ -216,8 +218,11 @@ def _adaptive(rank: int) -> Callable[..., Expr]:
     return convert
 
 
-register_converter(aten.adaptive_avg_pool1d.default, _adaptive(1), dtypes=FLOATS)
-for _target in (aten.adaptive_avg_pool2d.default, aten._adaptive_avg_pool2d.default):
-    register_converter(_target, _adaptive(2), dtypes=FLOATS)
-for _target in (aten.adaptive_avg_pool3d.default, aten._adaptive_avg_pool3d.default):
-    register_converter(_target, _adaptive(3), dtypes=FLOATS)
+_ADAPTIVE = {
+    1: [aten.adaptive_avg_pool1d.default],
+    2: [aten.adaptive_avg_pool2d.default, aten._adaptive_avg_pool2d.default],
+    3: [aten.adaptive_avg_pool3d.default, aten._adaptive_avg_pool3d.default],
+}
+for _rank, _targets in _ADAPTIVE.items():
+    for _overload in _targets:
+        register_converter(_overload, _adaptive(_rank), dtypes=FLOATS)

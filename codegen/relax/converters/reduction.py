@@ -10,8 +10,7 @@ from tvm import te, tirx
 
 from graphopt.codegen.relax import scalars as s
 from graphopt.codegen.relax.context import Context, Expr, dtype_of, normalize_axis, rank_of, shape_of
-from graphopt.codegen.relax.dtypes import ALL as ANY_DTYPE
-from graphopt.codegen.relax.dtypes import FLOATS, arithmetic_dtype
+from graphopt.codegen.relax.dtypes import BUT_BFLOAT16, FLOATS, arithmetic_dtype
 from graphopt.codegen.relax.elementwise import elementwise
 from graphopt.codegen.relax.reducers import ALL, ANY, ARGMAX, ARGMIN, MAX, MIN, PRODUCT, SUM
 from graphopt.codegen.relax.registry import converter
@@ -204,22 +203,22 @@ def _extreme(
     return list(context.kernel(name, [x], define))
 
 
-@converter(aten.max.dim)
+@converter(aten.max.dim, dtypes=BUT_BFLOAT16)
 def max_dim(context: Context, x: Expr, dim: int, keepdim: bool) -> list[Expr]:
     return _extreme(context, x, dim, keepdim, ARGMAX, "max")
 
 
-@converter(aten.min.dim)
+@converter(aten.min.dim, dtypes=BUT_BFLOAT16)
 def min_dim(context: Context, x: Expr, dim: int, keepdim: bool) -> list[Expr]:
     return _extreme(context, x, dim, keepdim, ARGMIN, "min")
 
 
-@converter(aten.argmax.default)
+@converter(aten.argmax.default, dtypes=BUT_BFLOAT16)
 def argmax(context: Context, x: Expr, dim: int | None, keepdim: bool) -> Expr:
     return context.reshape(_extreme(context, x, dim, keepdim, ARGMAX, "argmax")[1], context.shape)
 
 
-@converter(aten.argmin.default)
+@converter(aten.argmin.default, dtypes=BUT_BFLOAT16)
 def argmin(context: Context, x: Expr, dim: int | None, keepdim: bool) -> Expr:
     return context.reshape(_extreme(context, x, dim, keepdim, ARGMIN, "argmin")[1], context.shape)
 
