@@ -23,6 +23,8 @@ def depth_to_space(call: Call, x: torch.Tensor) -> torch.Tensor:
 @op("SpaceToDepth", since=1)
 def space_to_depth(call: Call, x: torch.Tensor) -> torch.Tensor:
     block = call.int("blocksize")
+    if call.str("mode", "DCR") == "CRD":
+        return F.pixel_unshuffle(x, block)
     n, c, h, w = x.shape
     y = x.reshape(n, c, h // block, block, w // block, block).permute(0, 3, 5, 1, 2, 4)
     return y.reshape(n, c * block * block, h // block, w // block)
