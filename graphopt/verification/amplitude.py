@@ -216,12 +216,13 @@ def _remainder(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any)
 
 
 def _cancels_to_input(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> Rounding:
-    """``x * f`` where ``f`` is rounded near one although it is close to zero (1 + erf, tanh)."""
+    """``x * f`` where ``f`` is rounded near one although it is close to zero (1 + erf, 1 + tanh)."""
     return Rounding(stored=args[0].abs())
 
 
 def _cancels_to_one(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> Rounding:
-    """Implementations go through a value near one: ``log(1 + e)``, ``exp(x) - 1``, range reduction."""
+    """Implementations go through a value near one: ``log(1 + e)``, ``exp(x) - 1``, range reduction;
+    a sigmoid as ``(1 + tanh(x / 2)) / 2``, which gives 0 where the true value is 1e-9."""
     return Rounding(stored=torch.ones_like(out))
 
 
@@ -315,9 +316,9 @@ _HANDLERS: dict[str, Handler] = {
     ),
     **dict.fromkeys("sum mean nansum".split(), _mean),
     **dict.fromkeys("var std".split(), _variance),
-    **dict.fromkeys("gelu mish".split(), _cancels_to_input),
+    **dict.fromkeys("gelu mish silu".split(), _cancels_to_input),
     **dict.fromkeys(
-        "softplus log_sigmoid_forward elu celu selu expm1 log1p sinh asinh acosh atanh sin cos tan".split(),
+        "sigmoid softplus log_sigmoid_forward elu celu selu expm1 log1p sinh asinh acosh atanh sin cos tan".split(),
         _cancels_to_one,
     ),
     **dict.fromkeys(
