@@ -302,8 +302,10 @@ def _names(given: Sequence[str] | None, nodes: Sequence[fx.Node], state: int) ->
         return [*given, *(n.name for n in nodes[own:])]
     names: list[str] = []
     for node in nodes:
-        name, i = node.name, 1
+        # fx renames a placeholder that is called like a Python builtin, but not its target.
+        stem = str(node.target) if node.op == "placeholder" else node.name
+        name, i = stem, 1
         while name in names:
-            name, i = f"{node.name}_{i}", i + 1
+            name, i = f"{stem}_{i}", i + 1
         names.append(name)
     return names

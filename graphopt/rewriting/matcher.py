@@ -276,5 +276,5 @@ def _show(value: Any) -> str:
     if isinstance(value, fx.Node):
         if value.op == "call_function":
             return "getitem" if value.target is operator.getitem else packet_name(packet_of(value))
-        return f"{'input' if value.op == 'placeholder' else 'constant'} {value.name}"
+        return f"{'input' if value.op == 'placeholder' else 'constant'} {value.target}"
     return repr(value)

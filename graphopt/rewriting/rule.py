@@ -52,26 +52,40 @@ class RewriteRule:
         return (inspect.getdoc(self) or "").split("\n")[0]
 
 
-@functools.cache
 def compiled_pattern(rule: RewriteRule) -> tuple[Any, ...]:
-    """The patterns of a rule, one a result; built once."""
+    """The patterns of a rule, one a result; built once and kept on the rule.
+
+    Raises:
+        TypeError: the pattern is not a call, or a variable has the name of an attribute of
+            :class:`Match`, which would hide it.
+    """
+    known = rule.__dict__.get("_compiled_pattern")
+    if known is not None:
+        return known
     names = list(inspect.signature(rule.pattern).parameters)[1:]
+    hidden = [n for n in names if n in _RESERVED]
+    if hidden:
+        raise TypeError(f"rule {rule.name!r}: a variable cannot be called {hidden[0]!r}")
     built = rule.pattern(PatternOps(), *(Var(n) for n in names))
     patterns = built if isinstance(built, tuple) else (built,)
     for pattern in patterns:
         anchors(pattern)  # raises for a pattern that cannot be anchored
+    rule.__dict__["_compiled_pattern"] = patterns  # rules may be frozen dataclasses
     return patterns
 
 
+_RESERVED = {n for n in dir(Match) if not n.startswith("_")} | {"program", "bindings", "nodes", "results", "rule"}
+
+
 @functools.cache
-def rewrite_parameters(rule: RewriteRule) -> tuple[str, ...]:
-    """The parameters of ``rewrite`` after ``op``."""
-    return tuple(inspect.signature(rule.rewrite).parameters)[1:]
+def _parameters(rewrite: Any) -> tuple[str, ...]:
+    """The parameters of a ``rewrite`` method after ``self`` and ``op``."""
+    return tuple(inspect.signature(rewrite).parameters)[2:]
 
 
 def apply_rewrite(rule: RewriteRule, emitter: Emitter, match: Match) -> tuple[Any, ...]:
     """Calls ``rewrite`` with the variables that it asks for; the new values, one a result."""
-    values = [match if n == "match" else match.bindings.get(n) for n in rewrite_parameters(rule)]
+    values = [match if n == "match" else match.bindings.get(n) for n in _parameters(type(rule).rewrite)]
     results = rule.rewrite(emitter, *values)
     return results if isinstance(results, tuple) else (results,)
 

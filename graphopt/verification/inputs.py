@@ -20,12 +20,12 @@ from graphopt.ir.program import Program
 from graphopt.ir.signature import DimRange, Signature, TensorSpec, dtype_name
 from graphopt.verification.ranges import ValueRange, hint_of, infer_ranges
 
-KINDS = ("normal", "uniform", "wide", "constant", "tiny", "large", "zeros")
+KINDS = ("normal", "wide", "uniform", "constant", "tiny", "large", "zeros")
 """How floating-point inputs are drawn; draws take them in this order.
 
 normal    standard normal.
+wide      normal, each element scaled by 2^-4 … 2^4: reaches both ends of a clamp at 6.
 uniform   [0, 1), like an image: the mean is not zero.
-wide      normal, each element scaled by 2^-4 … 2^4.
 constant  0.5 everywhere.
 tiny      normal * 2^-12.
 large     normal * 2^6.
