@@ -225,9 +225,7 @@ def conv_transpose(
             source = channel + tirx.floordiv(c, outputs_per_group) * per_group if groups > 1 else channel
             within = tirx.floormod(c, outputs_per_group) if groups > 1 else c
             index, tap_index, conditions = [], [], []
-            axes = zip(
-                place, taps, steps, strides, pads, dilations, kernel_sizes, data.shape[2:], strict=True
-            )
+            axes = zip(place, taps, strides, pads, dilations, kernel_sizes, data.shape[2:], strict=True)
             for p, tap, st, pad, d, k, size in axes:
                 position = p + pad
                 if d == 1:  # the taps congruent to the position
