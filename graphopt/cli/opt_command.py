@@ -79,10 +79,11 @@ def command(
 
     if text and json_path == "-":
         raise UsageError("--text and --json cannot both go to stdout")
+    passes = DEFAULT_PASSES if passes is None else passes
     if find_culprit:
         if output or text or json_path or dump:
             raise UsageError("--bisect goes with none of --output, --text, --json, --dump")
-        _bisect(model, passes or DEFAULT_PASSES, parse_dims(dims), inputs, draws or 2, seed or 0)
+        _bisect(model, passes, parse_dims(dims), inputs, draws or 2, seed or 0)
         return
     for name in print_after:
         get_pass(name)
@@ -93,7 +94,7 @@ def command(
         instruments.append(Dump(dump))
     result = optimize(
         model,
-        passes or DEFAULT_PASSES,
+        passes,
         output=output,
         dims=parse_dims(dims) or None,
         calibration=inputs,
