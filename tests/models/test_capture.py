@@ -1,16 +1,27 @@
-"""Every architecture, small: captured with all its axes open, and equal to its source on other sizes."""
+"""Every architecture, small: captured with all its axes open, and equal to its source on other sizes.
+
+PP-OCRv4's files, which have no small variant, are imported in tests/frontends_onnx.
+"""
 
 import pytest
 
-from benchmarks.zoo import get, names
+from benchmarks.zoo import MissingRequirement, get, names
+from benchmarks.zoo.model import Model
 from graphopt.verification import verify
 
 SIZES = {"batch": 3, "sequence": 12, "past": 10, "source": 14, "height": 96, "width": 160}
 
 
+def build(name: str) -> Model:
+    try:
+        return get(name, size="small")
+    except MissingRequirement as missing:
+        pytest.skip(str(missing))
+
+
 @pytest.mark.parametrize("name", names(source="torch"))
 def test_torch_model(name: str) -> None:
-    model = get(name, size="small")
+    model = build(name)
     program = model.capture()
 
     assert program.notes == []
@@ -25,9 +36,9 @@ def test_torch_model(name: str) -> None:
     report.raise_if_failed()
 
 
-@pytest.mark.parametrize("name", names(source="onnx"))
+@pytest.mark.parametrize("name", names(source="onnx", kind="text"))
 def test_onnx_file(name: str) -> None:
-    model = get(name, size="small")
+    model = build(name)
     program = model.capture()
 
     assert [s.name for s in program.signature.inputs] == list(model.input_names)
