@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import tvm
 from tvm import s_tir, tirx
+from tvm.error import InternalError
 
 from graphopt.codegen.targets import Target
 
@@ -58,7 +59,9 @@ def schedule_function(
         schedule = s_tir.Schedule(tvm.IRModule({"main": func}))
         try:
             schedule = rule.apply(schedule, target) or schedule
-        except (NotApplicable, s_tir.ScheduleError) as reason:
+        except (NotApplicable, s_tir.ScheduleError, InternalError) as reason:
+            # InternalError: primitives check some preconditions only by assertion.  The schedule is
+            # dropped whole, so a half-done change is too.
             logger.debug("rule %s does not fit: %s", rule.name, reason)
             continue
         return schedule.mod["main"], rule.name

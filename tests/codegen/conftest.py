@@ -6,25 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from graphopt.codegen import Artifact, compile
 from graphopt.frontends.torch_module import capture_torch
 from graphopt.ir.program import Program
-
-
-class SmallNet(nn.Module):
-    """A convolution, an activation and a softmax; also returns its input and a weight as they are."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv = nn.Conv2d(3, 8, 3, padding=1)
-        self.register_buffer("anchors", torch.arange(6.0))
-
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        y = torch.relu(self.conv(image))
-        return y, torch.softmax(y.flatten(2), -1), image, image.flatten(1), self.anchors
+from tests.codegen.models import SmallNet
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block, inline_producers, loop_extent, top_blocks
 from graphopt.codegen.schedules.cpu.guarded import mark_likely
-from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count
+from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count, vector_width
 from graphopt.codegen.schedules.rule import ScheduleRule
 from graphopt.codegen.targets import Target
 
@@ -37,7 +37,7 @@ def schedule_spatial(schedule: s_tir.Schedule, handle: Any, target: Target) -> N
         return  # a scalar
     loops = block.loops
     work = count([a.extent for a in block.axes])
-    lanes = Registers.of(target).lanes
+    registers = Registers.of(target)
     if not isinstance(block.stmt.body, tirx.BufferStore):
         # A loop nest of its own (a sort, a scan) for each row: rows run in parallel, as they are.
         schedule.parallel(schedule.fuse(*loops) if len(loops) > 1 else loops[0])
@@ -45,16 +45,20 @@ def schedule_spatial(schedule: s_tir.Schedule, handle: Any, target: Target) -> N
     if _is_linear(block):
         loops = [schedule.fuse(*loops)] if len(loops) > 1 else loops
     inner = loops.pop()
-    while loops and (extent := loop_extent(schedule, inner)) is not None and extent < lanes:
+    while loops and (extent := loop_extent(schedule, inner)) is not None and extent < registers.lanes:
         inner = schedule.fuse(loops.pop(), inner)
     outer = schedule.fuse(*loops) if len(loops) > 1 else loops[0] if loops else None
     extent = loop_extent(schedule, inner)
-    if extent is None or extent > 4 * lanes:
-        rest, inner = schedule.split(inner, factors=[None, lanes])
-        # With few rows the columns are shared among the cores as well.
+    if extent is None or extent > 4 * registers.lanes:
+        width = vector_width(extent, registers)
+        rest, inner = schedule.split(inner, factors=[None, width])
         rows = loop_extent(schedule, outer) if outer is not None else 1
-        if outer is None or (rows is not None and rows < 4 * target.cores):
-            outer = rest if outer is None else schedule.fuse(outer, rest)
+        if outer is None:
+            outer = rest
+        elif extent is not None and extent % width == 0 and rows is not None and rows < 4 * target.cores:
+            # With few rows the columns are shared among the cores as well.  A loop that needs a
+            # remainder stays on its own: only then can it be partitioned.
+            outer = schedule.fuse(outer, rest)
     schedule.vectorize(inner)
     if outer is not None and (work is None or work >= SERIAL_BELOW):
         schedule.parallel(outer)

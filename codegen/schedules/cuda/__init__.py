@@ -1,13 +1,14 @@
 """Schedule rules for NVIDIA GPUs, in the order in which they are tried.
 
-The first five are TVM's dlight rules.  The last is graphopt's own and fits every function with an
-independent axis: a kernel without thread bindings cannot be launched.
+The first five are TVM's dlight rules.  The last two are graphopt's own, for what remains: a kernel
+without thread bindings cannot be launched.
 """
 
 from __future__ import annotations
 
 from graphopt.codegen.schedules.cuda.dlight import DLIGHT_RULES
 from graphopt.codegen.schedules.cuda.fallback import BIND_THREADS
+from graphopt.codegen.schedules.cuda.sequential import SEQUENTIAL_ROWS
 from graphopt.codegen.schedules.rule import ScheduleRule
 
-CUDA_RULES: tuple[ScheduleRule, ...] = (*DLIGHT_RULES, BIND_THREADS)
+CUDA_RULES: tuple[ScheduleRule, ...] = (*DLIGHT_RULES, BIND_THREADS, SEQUENTIAL_ROWS)

@@ -14,14 +14,15 @@ _THREADS = 256
 def _apply(schedule: s_tir.Schedule, target: Target) -> None:
     inline_producers(schedule)
     for block in top_blocks(schedule):
-        loops = block.loops
-        independent = [x for x, a in zip(loops, block.axes, strict=True) if a.kind == SPATIAL]
-        others = [x for x, a in zip(loops, block.axes, strict=True) if a.kind != SPATIAL]
+        scalar = not schedule.get_loops(block.handle)
+        axes = [] if scalar else list(zip(block.loops, block.axes, strict=True))
+        independent = [x for x, a in axes if a.kind == SPATIAL]
+        others = [x for x, a in axes if a.kind != SPATIAL]
         if independent and others:
             schedule.reorder(*independent, *others)
         if not independent:
             # A reduction to a single element runs in one thread.
-            outermost = loops[0] if loops else block.handle
+            outermost = others[0] if others else block.handle
             independent = [schedule.add_unit_loop(outermost)]
         fused = schedule.fuse(*independent) if len(independent) > 1 else independent[0]
         grid, thread = schedule.split(fused, factors=[None, _THREADS])
