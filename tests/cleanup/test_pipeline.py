@@ -131,6 +131,12 @@ def test_passes_go_through_their_text(item: Any) -> None:
     assert build_pass(str(item)) == item
 
 
+def test_every_part_can_be_named_before_it_is_imported() -> None:
+    names = sorted({step.run.name for step in steps()} | {"cleanup"})
+    code = f"from graphopt.passmanager.registry import build_pass\nfor n in {names}: build_pass(n)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_the_package_is_light_to_import() -> None:
     code = "import sys, graphopt.passes.cleanup; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
