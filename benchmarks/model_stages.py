@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", choices=("small", "full"), default="full")
     parser.add_argument("--static", action="store_true", help="fix every axis at the example's size")
     parser.add_argument("--stages", default="captured,cleaned,compiled", help="comma-separated")
-    parser.add_argument("--cuda-target", default="cuda-sm80")
+    parser.add_argument("--cuda-target", default="cuda")
     options = parser.parse_args(arguments)
     wanted = options.stages.split(",")
     unknown = [s for s in wanted if s not in STAGES]
