@@ -10,17 +10,6 @@ from typing import Any
 
 BUILTIN: dict[str, str] = {
     "cleanup": "graphopt.passes.cleanup:Cleanup",
-    "dead-code": "graphopt.passes.cleanup:DeadCode",
-    "remove-identities": "graphopt.passes.cleanup:Identities",
-    "constant-folding": "graphopt.passes.cleanup:ConstantFolding",
-    "common-subexpressions": "graphopt.passes.cleanup:CommonSubexpressions",
-    "canonical-shapes": "graphopt.passes.cleanup:Shapes",
-    "canonical-scalars": "graphopt.passes.cleanup:Scalars",
-    "fuse-linear": "graphopt.passes.cleanup:Linears",
-    "fuse-activations": "graphopt.passes.cleanup:Activations",
-    "fuse-norms": "graphopt.passes.cleanup:Norms",
-    "fuse-attention": "graphopt.passes.cleanup:Attention",
-    "fold-into-weights": "graphopt.passes.cleanup:LayerWeights",
     "canonical-scalars": "graphopt.passes.cleanup:Scalars",
     "canonical-shapes": "graphopt.passes.cleanup:Shapes",
     "common-subexpressions": "graphopt.passes.cleanup:CommonSubexpressions",
