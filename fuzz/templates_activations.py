@@ -22,7 +22,7 @@ template(
     [
         Case("two values", lambda w, x, y: x * torch.sigmoid(y), XY),
         Case("the gate is an output", lambda w, x: ((s := torch.sigmoid(x)), x * s), X),
-        Case("complex", lambda w, x: x * torch.sigmoid(x), (Tensor((3,), torch.int64),)),
+        Case("integers", lambda w, x: x * torch.sigmoid(x), (Tensor((3,), torch.int64),)),
     ],
 )
 template(

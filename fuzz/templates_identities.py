@@ -210,7 +210,7 @@ template(
         Case("2 / sqrt", lambda w, x: w.c / torch.sqrt(x), (Tensor((3,), positive=True),), {"c": ONE * 2}),
         Case("integers", lambda w, x: torch.sqrt(x + 1).reciprocal(), (Tensor((3,), INT),)),
         Case("a shared root", lambda w, x: ((r := torch.sqrt(x)), 1 / r), (Tensor((3,), positive=True),)),
-    ][:1],
+    ],
 )
 template(
     "canonical-clamp",
