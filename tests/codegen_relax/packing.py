@@ -116,7 +116,7 @@ class Compiled:
     """A lowered program in TVM's virtual machine, without any schedule."""
 
     def __init__(self, program: Program) -> None:
-        target = tvm.target.Target({"kind": "llvm", "opt-level": 1, "num-cores": 1})
+        target = tvm.target.Target({"kind": "llvm", "opt-level": 0, "num-cores": 1})
         module = lower(program).mod
         with target:
             module = relax.transform.LegalizeOps()(module)
