@@ -5,10 +5,11 @@ A torch upgrade that moves one of these breaks here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import sympy
 import torch
 from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
@@ -49,6 +50,7 @@ __all__ = [
     "int_oo",
     "is_composite",
     "is_constraint_violation",
+    "keeping_equations_only",
     "make_fx",
     "pt2_deserialize",
     "pt2_dtypes",
@@ -101,6 +103,26 @@ def pt2_deserialize(
     return ExportedProgramDeserializer().deserialize(
         _dict_to_dataclass(Schema, model), state_dict, constants, None
     )
+
+
+@contextmanager
+def keeping_equations_only(environment: ShapeEnv) -> Iterator[None]:
+    """What the block learns about symbols is kept if it is an equation, and forgotten if it is a bound.
+
+    torch's operators ask about sizes to pick a kernel too (convolution: is the batch below 16?), and
+    the answer for the example would bound the symbol for ever.
+    """
+    ranges, axioms, known = dict(environment.var_to_range), dict(environment.axioms), len(environment.guards)
+    try:
+        yield
+    finally:
+        learned = [g for g in environment.guards[known:] if isinstance(g.expr, (sympy.Eq, sympy.Ne))]
+        environment.guards[known:] = learned
+        environment.var_to_range.update(ranges)
+        environment.axioms = axioms
+        for guard in learned:
+            environment.axioms.update(environment.get_implications(guard.expr))
+        environment._version_counter += 1  # its caches hold what was true with the bounds
 
 
 def _backed_size_oblivious() -> AbstractContextManager[None]:

@@ -23,14 +23,15 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from graphopt._torch import pt2_deserialize
+from graphopt._torch import detect_fake_mode, keeping_equations_only, pt2_deserialize
 from graphopt.errors import GraphoptError, InputError
 from graphopt.exporters.exported_program import to_exported_program
 from graphopt.exporters.pt2_archive import damaged, read_archive
-from graphopt.exporters.pt2_vetting import vet
+from graphopt.exporters.pt2_vetting import is_symbol, vet
 from graphopt.files import atomic_files
 from graphopt.ir.level import Level
 from graphopt.ir.program import Program
+from graphopt.ir.propagation import value_of
 from graphopt.ir.provenance import Origin, ProvenanceLog, origin, set_origin
 from graphopt.ir.signature import Signature
 from graphopt.ir.verifier import check_program
@@ -69,28 +70,27 @@ def load_pt2(path: str | os.PathLike[str]) -> Program:
     archive = read_archive(path)
     registry.load()
     try:
+        facts = json.loads(archive.extra[_EXTRA]) if _EXTRA in archive.extra else None
         model = vet(archive.model)
+        if facts is not None:
+            _refuse_newer(facts, path)
+            model["range_constraints"] = _ranges(facts)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             exported = pt2_deserialize(model, archive.weights, archive.constants)
-    except GraphoptError:
+        if facts is not None:
+            return _restored(exported, facts)
+    except InputError:
         raise
     except Exception as error:  # torch's deserializer raises whatever the wrong form makes it raise
         raise damaged(path, _first_line(error)) from error
-    if _EXTRA not in archive.extra:
-        return Program.from_exported(exported)
-    try:
-        return _restored(exported, json.loads(archive.extra[_EXTRA]), path)
-    except InputError:
-        raise
-    except GraphoptError as error:
-        raise damaged(path, error.message) from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise damaged(path, f"{_EXTRA}: {_first_line(error)}") from error
+    return Program.from_exported(exported)
 
 
 def _first_line(error: Exception) -> str:
     """The innermost message: torch nests whole tracebacks in its own."""
+    if isinstance(error, GraphoptError):
+        return error.message
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
@@ -102,6 +102,7 @@ def _facts(program: Program) -> dict[str, Any]:
         "signature": program.signature.to_dict(),
         "level": program.level.value,
         "symbols": dict(program.symbols),
+        "ranges": _ranges_of(program),
         "provenance": program.provenance.to_list(),
         "notes": list(program.notes),
         "origins": {
@@ -112,16 +113,47 @@ def _facts(program: Program) -> dict[str, Any]:
     }
 
 
-def _restored(exported: ExportedProgram, facts: dict[str, Any], path: Path) -> Program:
-    """The program as it was saved: the inverse of :func:`to_exported_program`."""
+def _ranges_of(program: Program) -> dict[str, list[int | None]]:
+    """The range that torch reasons with for each symbol; it is not the one that the user declared."""
+    environment = program.fake_mode.shape_env
+    used = {
+        symbol
+        for node in program.input_nodes
+        for size in node.meta["val"].shape
+        if isinstance(size, torch.SymInt)
+        for symbol in size.node.expr.free_symbols
+    }
+    ranges = {symbol: environment.var_to_range[symbol] for symbol in used} if environment is not None else {}
+    return {
+        str(symbol): [int(known.lower), int(known.upper) if known.upper.is_Integer else None]
+        for symbol, known in sorted(ranges.items(), key=str)
+    }
+
+
+def _ranges(facts: dict[str, Any]) -> dict[str, dict[str, int | None]]:
+    ranges = {str(name): (lower, upper) for name, (lower, upper) in facts["ranges"].items()}
+    for name, bounds in ranges.items():
+        if not is_symbol(name) or not all(bound is None or type(bound) is int for bound in bounds):
+            raise ValueError(f"{name}: {bounds} is not the range of a symbol")
+    return {name: {"min_val": lower, "max_val": upper} for name, (lower, upper) in ranges.items()}
+
+
+def _refuse_newer(facts: dict[str, Any], path: Path) -> None:
     if facts["format"] > FORMAT_VERSION:
         raise InputError(
             f"{path.name!r} was written by graphopt {facts['graphopt']}, in a newer format",
             code="GO-3002",
             hint="update graphopt",
         )
+
+
+def _restored(exported: ExportedProgram, facts: dict[str, Any]) -> Program:
+    """The program as it was saved: the inverse of :func:`to_exported_program`."""
+    module = _unlifted(exported)
+    if facts["symbols"]:
+        _ask_again(module)
     program = Program(
-        _unlifted(exported),
+        module,
         Signature.from_dict(facts["signature"]),
         level=Level(facts["level"]),
         provenance=ProvenanceLog.from_list(facts["provenance"]),
@@ -133,6 +165,21 @@ def _restored(exported: ExportedProgram, facts: dict[str, Any], path: Path) -> P
         set_origin(node, Origin(tuple(layers), tuple(made_by)))
     check_program(program, values=False)
     return program
+
+
+def _ask_again(module: fx.GraphModule) -> None:
+    """Make torch learn again what capture learned about the symbols.
+
+    An archive holds no guards.  Each operator asks its questions about sizes once more, so that their
+    answers are known before a pass runs, whose own questions then stand out.
+    """
+    mode = detect_fake_mode([node.meta.get("val") for node in module.graph.nodes])
+    if mode is None or mode.shape_env is None:
+        return
+    with keeping_equations_only(mode.shape_env):
+        for node in module.graph.nodes:
+            if node.op == "call_function":
+                value_of(node, mode, module)
 
 
 def _unlifted(exported: ExportedProgram) -> fx.GraphModule:

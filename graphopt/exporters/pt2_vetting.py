@@ -70,7 +70,7 @@ def vet(model: dict[str, Any]) -> dict[str, Any]:
     for expression in _values_of("expr_str", graph_module):
         _check_expression(expression)
     for symbol in model["range_constraints"]:
-        if not _SYMBOL.fullmatch(symbol):
+        if not is_symbol(symbol):
             raise _not_arithmetic(symbol)
     return {
         **model,
@@ -151,6 +151,11 @@ def _unknown(target: str, node: str) -> InputError:
         node=node or None,
         hint="graphopt reads programs made of ATen operators and its own dialect",
     )
+
+
+def is_symbol(name: str) -> bool:
+    """Whether torch names a symbolic size so: ``s77``, ``u0``."""
+    return bool(_SYMBOL.fullmatch(name))
 
 
 def _input_name(spec: Mapping[str, Any]) -> str | None:

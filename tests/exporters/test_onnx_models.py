@@ -128,6 +128,23 @@ def test_recurrent_networks_agree(tmp_path: Path) -> None:
     verify(program, OnnxRuntimeRunner(tmp_path / "model.onnx"), draws=2, runs=4).raise_if_failed()
 
 
+class Pyramid(nn.Module):
+    """Resizes to twice a size that is computed from another tensor's."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        half = F.avg_pool2d(x, 2)
+        return x + F.interpolate(half, size=(half.shape[2] * 2, half.shape[3] * 2), mode="bilinear")
+
+
+def test_sizes_that_are_multiples_become_factors(tmp_path: Path) -> None:
+    h, w = (2 * torch.export.Dim(name, min=2, max=99) for name in ("h", "w"))
+    program = capture_torch(Pyramid().eval(), (torch.randn(1, 2, 8, 6),), dynamic_shapes=({2: h, 3: w},))
+    to_onnx(program, tmp_path / "model.onnx")
+    types = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    assert types == ["AveragePool", "Resize", "Add"]
+    verify(program, OnnxRuntimeRunner(tmp_path / "model.onnx"), draws=2, runs=4).raise_if_failed()
+
+
 def test_transformers_stay_small(tmp_path: Path) -> None:
     """One node for each norm and attention, as torch has them."""
     to_onnx(decoder(True), tmp_path / "model.onnx")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from graphopt._torch import statically_known_true
 from graphopt.errors import InputError
 from graphopt.exporters.pt2 import FORMAT_VERSION, load_pt2, save_pt2
 from graphopt.frontends.torch_module import capture_torch
@@ -148,3 +149,22 @@ def test_the_archive_names_its_format(tied: Program, tmp_path: Path) -> None:
         facts = json.loads(archive.read(member))
     assert facts["format"] == FORMAT_VERSION
     assert list(facts["signature"]["dims"]) == ["batch", "height", "width"]
+
+
+def test_loading_bounds_no_dimension(tmp_path: Path) -> None:
+    """torch picks convolution kernels by the batch of the example; that must not become a bound."""
+
+    class Depthwise(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(8, 8, 3, groups=8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(x)
+
+    program = capture_torch(
+        Depthwise().eval(), (torch.randn(2, 8, 9, 9),), dynamic_shapes=({0: "batch", 3: "width"},)
+    )
+    save_pt2(program, tmp_path / "model.pt2")
+    batch = load_pt2(tmp_path / "model.pt2").input_nodes[0].meta["val"].shape[0]
+    assert not any(statically_known_true(batch < size) for size in range(100))

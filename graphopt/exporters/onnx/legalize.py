@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
+import sympy
 import torch
 from torch import fx
 from torch.export import ExportedProgram
@@ -42,6 +44,9 @@ def legalize(exported: ExportedProgram) -> None:
             # ONNX Add and Mul take no booleans; on booleans they are Or and And.
             node.target = _LOGICAL[node.target]
             node.kwargs = {}
+        elif (position := _RESIZES.get(node.target)) is not None:  # type: ignore[call-overload]
+            _resize_by_factor(node, position)
+    exported.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
     exported.graph_module.recompile()
 
 
@@ -49,6 +54,44 @@ _LOGICAL = {
     aten.add.Tensor: aten.logical_or.default,
     aten.mul.Tensor: aten.logical_and.default,
 }
+
+# Position of `scale_factors` in the schema; `output_size` is always the second operand.
+_RESIZES = {
+    aten.upsample_nearest1d.vec: 2,
+    aten.upsample_nearest2d.vec: 2,
+    aten.upsample_linear1d.vec: 3,
+    aten.upsample_bilinear2d.vec: 3,
+    aten.upsample_bicubic2d.vec: 3,
+}
+
+
+def _resize_by_factor(node: fx.Node, position: int) -> None:
+    """Give a resize to symbolic sizes its factors, where the sizes are multiples of the input's.
+
+    Sizes that are computed at run time become a chain of Shape, Mul and Concat in front of Resize.
+    """
+    source, sizes = node.args[:2]
+    if not isinstance(source, fx.Node) or not isinstance(sizes, (list, tuple)):
+        return
+    before, after = (n.meta["val"].shape[-len(sizes) :] for n in (source, node))
+    factors = [_ratio(large, small) for large, small in zip(after, before, strict=True)]
+    if all(isinstance(size, int) for size in after) or None in factors:
+        return
+    args = [*node.args, *[None] * 4][: position + 1]
+    args[1], args[-1] = None, factors
+    node.args = tuple(args)
+
+
+def _ratio(large: int | torch.SymInt, small: int | torch.SymInt) -> float | None:
+    """``large / small`` if it is one power of two whatever the symbols are; then it is exact."""
+    a, b = (
+        sympy.sympify(size.node.expr if isinstance(size, torch.SymInt) else size) for size in (large, small)
+    )
+    ratio = sympy.cancel(a / b)
+    if not ratio.is_Rational or ratio <= 0:
+        return None
+    value = float(ratio)
+    return value if math.frexp(value)[0] == 0.5 else None
 
 
 def _is_boolean(value: Any) -> bool:
