@@ -161,14 +161,23 @@ def test_an_interrupt_that_a_library_turned_into_an_error(
             raise RuntimeError("callback failed") from None
 
     monkeypatch.setattr(passes, "list_passes", swallow)
-    done = graphopt("passes")
-    assert done.status == 130 and "RuntimeError" not in done.err
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        done = graphopt("passes")
+        assert done.status == 130 and "RuntimeError" not in done.err
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # -- processes -----------------------------------------------------------------------------------
 
-WAITING = """
+HEED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""Shells start background jobs with SIGINT ignored, and the tests may be one."""
+
+WAITING = (
+    HEED
+    + """
 import os, sys
 import graphopt
 
@@ -183,6 +192,7 @@ class Waits(graphopt.Pass):
 from graphopt.cli import main
 main(sys.argv[1:-1])
 """
+)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
@@ -213,8 +223,8 @@ def test_a_run_that_is_cut_short(here: Path, scratch: Path, number: signal.Signa
 
 def test_an_interrupt_while_the_artifact_is_written(here: Path, scratch: Path) -> None:
     """After the last check, before the file has its name."""
-    code = (
-        "import os, sys, signal\n"
+    code = HEED + (
+        "import os, sys\n"
         "def interrupt(descriptor):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    __import__('time').sleep(60)\n"
