@@ -41,6 +41,8 @@ def vector_width(extent: int | None, registers: Registers) -> int:
     """
     if extent is None:
         return registers.lanes
+    if extent <= registers.lanes:
+        return extent  # A guarded tile of an axis of one element would leave nothing to vectorise.
     for width in (2 * registers.lanes, registers.lanes):
         if extent % width == 0:
             return width
