@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -22,18 +23,18 @@ pytestmark = pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:F
 
 
 class _Bomb:
-    """Unpickles by creating a file."""
+    """Unpickles by creating a folder."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return open, (str(self.target), "w")
+        return os.mkdir, (str(self.target),)
 
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """The file that exists if and only if an attack worked."""
+    """What exists if and only if an attack worked."""
     return tmp_path / "executed"
 
 
