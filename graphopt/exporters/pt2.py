@@ -34,7 +34,7 @@ from graphopt.ir.program import Program
 from graphopt.ir.propagation import value_of
 from graphopt.ir.provenance import Origin, ProvenanceLog, origin, set_origin
 from graphopt.ir.signature import Signature
-from graphopt.ir.verifier import check_program
+from graphopt.ir.verifier import check_program, settle
 
 FORMAT_VERSION = 1
 """Version of ``graphopt.json``; a reader refuses a newer one."""
@@ -79,7 +79,7 @@ def load_pt2(path: str | os.PathLike[str]) -> Program:
             warnings.simplefilter("ignore", FutureWarning)
             exported = pt2_deserialize(model, archive.weights, archive.constants)
         if facts is not None:
-            return _restored(exported, facts)
+            return settle(_restored(exported, facts))
     except InputError:
         raise
     except Exception as error:  # torch's deserializer raises whatever the wrong form makes it raise

@@ -212,6 +212,10 @@ class Program:
         environment = self.fake_mode.shape_env
         return environment.guards if environment is not None else []
 
+    def accept_guards(self) -> None:
+        """Takes what is known of symbolic sizes now as facts of the model."""
+        self._known_guards = len(self._guards())
+
     def new_guards(self) -> list[Any]:
         """What has been decided about symbolic sizes since the program was captured (sympy)."""
         return [g.expr for g in self._guards()[self._known_guards :]]

@@ -52,6 +52,18 @@ def check_program(program: Program, *, values: bool = True) -> None:
         )
 
 
+def settle(program: Program) -> Program:
+    """Lets operators ask once what they want to know of symbolic sizes; for programs that are new.
+
+    Deriving all values asks torch's symbolic shapes the questions that the operators themselves
+    have.  Only what is asked after this comes from a rewrite.
+    """
+    for _ in _values(program):
+        pass
+    program.accept_guards()
+    return program
+
+
 def check_same_signature(before: Signature, after: Signature) -> None:
     """Raises when a pass that does not declare it changed names, dtypes, shapes or dimensions.
 
