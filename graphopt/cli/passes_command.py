@@ -28,10 +28,9 @@ def command(name: str | None, json_path: str | None) -> None:
         return
     (only,) = found
     click.echo(only.documentation or only.name)
-    training = (
-        "parameters stay trainable" if only.preserves_training else "parameters may stop being trainable"
-    )
-    click.echo(f"\ncontract: {only.contract}; {training}")
+    kept = only.preserves_training
+    training = kept if isinstance(kept, str) else "yes" if kept else "no"
+    click.echo(f"\ncontract: {only.contract}; preserves training: {training}")
     if only.options:
         rows = [(o.name, o.type, o.default if o.default is not None else "required") for o in only.options]
         out.print(table("options", ("option", "type", "default"), rows))

@@ -28,6 +28,7 @@ class PassDescription:
 
     Attributes:
         summary: the first line of its documentation; ``documentation`` is all of it.
+        preserves_training, changes_signature: a string where it depends on the options.
         parts: specifications of a composite's passes.
         problem: why the pass cannot be used, when its package cannot be imported.
     """
@@ -36,8 +37,8 @@ class PassDescription:
     summary: str = ""
     documentation: str = ""
     contract: str = ""
-    preserves_training: bool = True
-    changes_signature: bool = False
+    preserves_training: bool | str = True
+    changes_signature: bool | str = False
     options: list[Option] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
     problem: str | None = None
@@ -73,11 +74,16 @@ def describe_pass(name: str) -> PassDescription:
         cls.summary(),
         inspect.cleandoc(cls.__doc__ or "") if cls.summary() else "",
         str(cls.equivalence),
-        cls.preserves_training,
-        cls.changes_signature,
+        _declared(cls.preserves_training),
+        _declared(cls.changes_signature),
         options,
         parts,
     )
+
+
+def _declared(value: Any) -> bool | str:
+    """A pass may declare a property, which has a value only with its options."""
+    return value if isinstance(value, bool) else "depends on the options"
 
 
 def _option(option: dataclasses.Field[Any]) -> Option:
