@@ -74,7 +74,9 @@ def program_from_exported(
     for node in graph.nodes:
         origin(node)
     flat.recompile()
-    return Program(flat, signature, level=_level_of(flat.graph), symbols=symbols, notes=notes)
+    from graphopt.ir.verifier import settle
+
+    return settle(Program(flat, signature, level=_level_of(flat.graph), symbols=symbols, notes=notes))
 
 
 def program_from_graph_module(
