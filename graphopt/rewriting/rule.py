@@ -74,7 +74,13 @@ def compiled_pattern(rule: RewriteRule) -> tuple[Any, ...]:
     return patterns
 
 
-_RESERVED = {n for n in dir(Match) if not n.startswith("_")} | {"program", "bindings", "nodes", "results", "rule"}
+_RESERVED = {n for n in dir(Match) if not n.startswith("_")} | {
+    "program",
+    "bindings",
+    "nodes",
+    "results",
+    "rule",
+}
 
 
 @functools.cache

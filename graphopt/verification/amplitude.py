@@ -318,7 +318,8 @@ _HANDLERS: dict[str, Handler] = {
     **dict.fromkeys("var std".split(), _variance),
     **dict.fromkeys("gelu mish silu".split(), _cancels_to_input),
     **dict.fromkeys(
-        "sigmoid softplus log_sigmoid_forward elu celu selu expm1 log1p sinh asinh acosh atanh sin cos tan".split(),
+        "sigmoid softplus log_sigmoid_forward elu celu selu expm1 log1p sinh asinh acosh atanh "
+        "sin cos tan".split(),
         _cancels_to_one,
     ),
     **dict.fromkeys(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from graphopt import PassError, Program, RewriteRule, Rewriter, capture
+from graphopt import PassError, Program, Rewriter, RewriteRule, capture
 from graphopt.rewriting.driver import NearMatch, apply_rules, explain
 from graphopt.rewriting.match import Match
 from graphopt.rewriting.statistics import RuleStatistics
