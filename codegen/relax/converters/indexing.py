@@ -19,7 +19,8 @@ from graphopt.codegen.relax.context import (
     rank_of,
     shape_of,
 )
-from graphopt.codegen.relax.dtypes import ALL, NUMBERS
+from graphopt.codegen.relax.converters.pointwise import convert_dtype
+from graphopt.codegen.relax.dtypes import ALL, NUMBERS, arithmetic_dtype
 from graphopt.codegen.relax.elementwise import is_tensor, load, scalar
 from graphopt.codegen.relax.registry import converter
 from graphopt.codegen.relax.symbols import int64, known
@@ -213,7 +214,12 @@ def scatter_into(
     """
     shape, dtype = shape_of(x), dtype_of(x)
     combine = _combine(how)
-    wide = "float32" if dtype in ("float16", "bfloat16") else "int8" if dtype == "bool" else dtype
+    wide = arithmetic_dtype(dtype)
+    if how != "set" and wide == "float32" != dtype:
+        # Half types round once, after the last update, and not after each.
+        x = convert_dtype(context.retyped(shape, wide), x)
+        result = scatter_into(context, name, x, operands, extents, write, how)
+        return convert_dtype(context.retyped(shape, dtype), result)
 
     def define(data: Any, *rest: Any) -> None:
         *buffers, result = rest
