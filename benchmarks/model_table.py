@@ -48,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         row = run_model(name, options.size, stages, options.static, options.timeout)
         rows.append(row)
         print(" | ".join(cells(row)), flush=True)
+        for reason in failures(row):
+            print(f"    {reason}", flush=True)
     if options.json:
         options.json.write_text(json.dumps({"size": options.size, "models": rows}, indent=1) + "\n")
     if options.write:
