@@ -18,10 +18,3 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # Tests run in several processes, one a core.
 torch.set_num_threads(1)
-
-
-def pytest_make_parametrize_id(config: object, val: object, argname: str) -> str | None:
-    """Names for functions, whose addresses differ between the processes of a test run."""
-    if callable(val):
-        return getattr(val, "__name__", type(val).__name__)
-    return None
