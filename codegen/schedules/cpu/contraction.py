@@ -37,6 +37,10 @@ from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count
 from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
 from graphopt.codegen.targets import Target
 
+# Rows of a tile whose columns have a remainder: that part is compiled element by element, and its size
+# is what compile time is spent on.
+_REMAINDER_ROWS = 8
+
 
 def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     blocks = top_blocks(s_tir.Schedule(func))
@@ -58,9 +62,10 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
     tile = _Tile.of(main, Registers.of(target))
     odd = tile.odd_axes(main)
     places = {main.written_place(p): write_back.axis_extent(main.written_place(p)) for p in odd}
-    column = main.written_place(tile.column)
+    partition = tile.partitioned_axis(main)
+    place = None if partition is None else main.written_place(partition)
     if odd:
-        schedule = widen(schedule, main, odd, tile.column)
+        schedule = widen(schedule, main, odd, tile.column, partition)
         main = Block(schedule, schedule.get_sblock(main.name))
         write_back = Block(schedule, schedule.get_sblock(write_back.name))
     _arrange(schedule, main, write_back, tile, target)
@@ -70,7 +75,7 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
         schedule_spatial(schedule, block.handle, target)
     schedule = mark_likely(schedule, {b.name for b in stages})
     if odd:
-        schedule = guard_write_back(schedule, write_back.name, places, column)
+        schedule = guard_write_back(schedule, write_back.name, places, place)
     return restore_extents(schedule, names)
 
 
@@ -90,7 +95,11 @@ class _Tile:
         reused = _reused_axis(main)
         if reused is None:
             return _Tile(column, width, None, 1)
-        return _Tile(column, width, main.axes.index(reused), register_rows(reused.extent, width, registers))
+        extent = main.axes[column].extent
+        rows = register_rows(reused.extent, width, registers)
+        if extent is None or extent % width:
+            rows = min(rows, _REMAINDER_ROWS)
+        return _Tile(column, width, main.axes.index(reused), rows)
 
     def odd_axes(self, main: Block) -> dict[int, int]:
         """The axes that the tile does not divide, with the tile's size there."""
@@ -99,6 +108,20 @@ class _Tile:
         )
         extents = {p: main.axes[p].extent for p in sizes}
         return {p: n for p, n in sizes.items() if n > 1 and ((e := extents[p]) is None or e % n)}
+
+    def rows_are_alone(self, main: Block) -> bool:
+        """Whether the tiles lie along rows and columns only, with no batch around them."""
+        others = [
+            a for p, a in enumerate(main.axes) if a.kind == SPATIAL and p not in (self.row, self.column)
+        ]
+        return self.row is not None and all(a.extent == 1 for a in others)
+
+    def partitioned_axis(self, main: Block) -> int | None:
+        """The axis whose remainder gets a loop of its own: columns, else rows that no loop is fused with."""
+        odd = self.odd_axes(main)
+        if self.column in odd:
+            return self.column
+        return self.row if self.row in odd and self.rows_are_alone(main) else None
 
 
 def _main(schedule: s_tir.Schedule) -> Block:
@@ -205,7 +228,7 @@ def _arrange(schedule: s_tir.Schedule, main: Block, write_back: Block, tile: _Ti
     reduced = [x for x, a in zip(loops, main.axes, strict=True) if a.kind != SPATIAL]
     columns, lane = schedule.split(loops[tile.column], factors=[None, tile.width])
     outer.remove(loops[tile.column])
-    inner = [lane]
+    inner, rows = [lane], None
     if tile.row is not None:
         rows, row = schedule.split(loops[tile.row], factors=[None, tile.rows])
         outer[outer.index(loops[tile.row])] = rows
@@ -218,8 +241,9 @@ def _arrange(schedule: s_tir.Schedule, main: Block, write_back: Block, tile: _Ti
     schedule.vectorize(schedule.get_loops(write_back.handle)[-1])
     work = count([a.extent for a in main.axes])
     if work is None or work >= SERIAL_BELOW:
-        # The loop over columns stays on its own: it is the one that is partitioned.
-        _parallelize(schedule, outer or [columns], target)
+        # A loop that is partitioned stays on its own.
+        alone = tile.rows_are_alone(main)
+        _parallelize(schedule, [rows] if alone else outer or [columns], target)
     # Last: loops around the separated halves can no longer be vectorised or made parallel.
     schedule.decompose_reduction(main.handle, reduced[0])
 

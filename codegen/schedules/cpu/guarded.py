@@ -62,7 +62,9 @@ def restore_extents(schedule: s_tir.Schedule, names: Mapping[Any, tirx.Expr]) ->
     return _mapped(schedule, [(ir.Var, restored)]) if names else schedule
 
 
-def widen(schedule: s_tir.Schedule, main: Block, multiples: Mapping[int, int], vector: int) -> s_tir.Schedule:
+def widen(
+    schedule: s_tir.Schedule, main: Block, multiples: Mapping[int, int], vector: int, partition: int | None
+) -> s_tir.Schedule:
     """A schedule of the same function in which axes of ``main`` are rounded up to multiples.
 
     Args:
@@ -83,8 +85,8 @@ def widen(schedule: s_tir.Schedule, main: Block, multiples: Mapping[int, int], v
             if position == vector or not any(mentions(i, row) for i in indices):
                 continue
             repeated = [_replaced(i, row, tirx.min(row, extents[position] - 1)) for i in indices]
-            if vector in multiples:
-                indices = repeated  # Only one loop can be partitioned: that over columns.
+            if position != partition:
+                indices = repeated
             else:
                 test = tirx.likely(row < extents[position])
                 again = tirx.BufferLoad(load.source, repeated)
@@ -127,7 +129,7 @@ def widen(schedule: s_tir.Schedule, main: Block, multiples: Mapping[int, int], v
 
 
 def guard_write_back(
-    schedule: s_tir.Schedule, name: str, extents: Mapping[int, tirx.Expr], vector: int
+    schedule: s_tir.Schedule, name: str, extents: Mapping[int, tirx.Expr], partition: int | None
 ) -> s_tir.Schedule:
     """State the one condition under which a tile's element is written: that it is inside the result.
 
@@ -136,7 +138,7 @@ def guard_write_back(
     Args:
         name: the block that copies tiles into the result.
         extents: axis position of that block to the true size of the result there.
-        vector: position of the vectorised axis; its test is marked likely.
+        partition: position of the axis whose loop will be partitioned; its test is marked likely.
     """
 
     def guarded(realize: Any) -> Any:
@@ -145,8 +147,7 @@ def guard_write_back(
         tests = []
         for position, extent in extents.items():
             inside = realize.iter_values[position] < extent
-            only = len(extents) == 1
-            tests.append(tirx.likely(inside) if position == vector or only else inside)
+            tests.append(tirx.likely(inside) if position == partition else inside)
         return s_tir.SBlockRealize(realize.iter_values, tirx.all(*tests), realize.block)
 
     return _mapped(schedule, [(s_tir.SBlockRealize, guarded)])

@@ -14,6 +14,7 @@ from typing import Any
 from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import REDUCTION, Block, attempt, loop_extent, top_blocks
+from graphopt.codegen.schedules.cpu.guarded import name_extents, restore_extents
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count
 from graphopt.codegen.schedules.rule import ScheduleRule
@@ -25,7 +26,13 @@ def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     return any(b.is_reduction for b in blocks) and all(b.is_spatial or b.is_reduction for b in blocks)
 
 
-def _apply(schedule: s_tir.Schedule, target: Target) -> None:
+def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
+    schedule, names = name_extents(schedule, max(top_blocks(schedule), key=lambda b: len(b.axes)))
+    _arrange(schedule, target)
+    return restore_extents(schedule, names)
+
+
+def _arrange(schedule: s_tir.Schedule, target: Target) -> None:
     for block in top_blocks(schedule):
         if block.is_spatial and len(schedule.get_consumers(block.handle)) == 1:
             attempt(schedule.compute_inline, block.handle)

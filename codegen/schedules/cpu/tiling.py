@@ -37,17 +37,21 @@ def vector_width(extent: int | None, registers: Registers) -> int:
     """How much of an axis to vectorise: whole registers, or a part of one.
 
     LLVM keeps neither in registers what is wider than one and not a power of two.  Sizes without a
-    fair divisor, and symbolic ones, get a full register and a guarded remainder.
+    fair divisor, and symbolic ones, get about a register and a guarded remainder, of more than one
+    element: TVM cannot vectorise a remainder of one.
     """
+    lanes = registers.lanes
     if extent is None:
-        return registers.lanes
-    if extent <= registers.lanes:
-        return extent  # A guarded tile of an axis of one element would leave nothing to vectorise.
-    for width in (2 * registers.lanes, registers.lanes):
+        return lanes
+    if extent <= lanes:
+        return extent
+    for width in (2 * lanes, lanes):
         if extent % width == 0:
             return width
-    best = max(w for w in _divisors(extent) if w <= registers.lanes)
-    return best if 3 * best >= registers.lanes else registers.lanes
+    best = max(w for w in _divisors(extent) if w <= lanes)
+    if 3 * best >= lanes:
+        return best
+    return max(w for w in range(2, lanes + 1) if extent % w > 1)
 
 
 def register_rows(extent: int | None, width: int, registers: Registers) -> int:
