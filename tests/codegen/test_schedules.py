@@ -200,3 +200,19 @@ def test_vector_width(extent: int | None, width: int) -> None:
 )
 def test_register_rows(extent: int | None, width: int, rows: int) -> None:
     assert register_rows(extent, width, Registers(16, 24)) == rows
+
+
+@pytest.mark.parametrize("extent", [6, 40])
+def test_rows_are_not_reduced_once_an_element(extent: int) -> None:
+    """Softmax keeps the reduced axis with extent one: it is not an axis that all blocks share."""
+    from tvm import s_tir, tirx
+
+    from graphopt.codegen.pipeline import FUSE, run_pipeline
+    from graphopt.codegen.relax import lower
+    from graphopt.codegen.schedules.blocks import top_blocks
+    from graphopt.codegen.schedules.cpu.row_reduction import _shared_axes
+
+    program = _program(lambda x: x.softmax(-1), [torch.randn(3, 5, extent)])
+    module = run_pipeline(lower(program).mod, find_target("cpu"), FUSE)
+    (func,) = (f for _, f in module.functions_items() if isinstance(f, tirx.PrimFunc))
+    assert _shared_axes(top_blocks(s_tir.Schedule(func))) == 2

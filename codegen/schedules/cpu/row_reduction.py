@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import tvm_ffi
 from tvm import s_tir, tirx
 
-from graphopt.codegen.schedules.blocks import REDUCTION, Block, attempt, loop_extent, top_blocks
+from graphopt.codegen.schedules.blocks import REDUCTION, SPATIAL, Block, attempt, loop_extent, top_blocks
 from graphopt.codegen.schedules.cpu.guarded import name_extents, restore_extents
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count
@@ -38,7 +39,7 @@ def _arrange(schedule: s_tir.Schedule, target: Target) -> None:
             attempt(schedule.compute_inline, block.handle)
     blocks = top_blocks(schedule)
     work = [count([a.extent for a in b.axes]) for b in blocks]
-    shared = min(len(b.kinds) - len(b.kinds.lstrip("S")) for b in blocks)
+    shared = _shared_axes(blocks)
     lanes = Registers.of(target).lanes
     for block in blocks:
         if block.is_reduction:
@@ -59,6 +60,22 @@ def _arrange(schedule: s_tir.Schedule, target: Target) -> None:
         schedule.compute_at(block.handle, row, preserve_unit_loops=True)
     for handle in schedule.get_child_blocks(row):
         _vectorize_inside(schedule, handle, lanes)
+
+
+def _shared_axes(blocks: list[Block]) -> int:
+    """How many leading axes every block has: independent, and of the same extent.
+
+    The second matters for reductions that keep their axis with extent one.
+    """
+    shared = 0
+    for axes in zip(*(b.axes for b in blocks), strict=False):
+        extents = [b.axis_extent(shared) for b in blocks]
+        if any(a.kind != SPATIAL for a in axes):
+            break
+        if not all(tvm_ffi.structural_equal(e, extents[0]) for e in extents):
+            break
+        shared += 1
+    return shared
 
 
 def _split_sum(schedule: s_tir.Schedule, block: Block, lanes: int) -> None:
