@@ -14,7 +14,10 @@ from graphopt.codegen.targets import Target
 
 def _wrapped(name: str, rule: Any) -> ScheduleRule:
     def apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
-        result = rule.apply(schedule.mod["main"], tvm.target.Target(target.tvm_config()), False)
+        try:
+            result = rule.apply(schedule.mod["main"], tvm.target.Target(target.tvm_config()), False)
+        except Exception as reason:  # dlight says in many ways that a function is not for a rule
+            raise NotApplicable(f"{name}: {reason}") from reason
         found = result[0] if isinstance(result, list) else result
         if found is None or not is_bound(found.mod["main"]):
             raise NotApplicable(f"{name} leaves blocks outside threads")
