@@ -79,6 +79,22 @@ def rounding(func: torch._ops.OpOverload, args: Sequence[Any], kwargs: dict[str,
     return handler(func, args, kwargs, out) if handler is not None else Rounding()
 
 
+def is_exact(func: torch._ops.OpOverload, args: Sequence[Any], out: Tensor, limit: float) -> bool:
+    """Sums, differences and products of integers below ``limit`` (2^24 in float32), which no
+    implementation rounds: a difference of window numbers that is compared with zero must stay zero."""
+    if operator_name(func) not in ("add", "sub", "rsub", "mul"):
+        return False
+    return all(_holds_small_integers(a, limit) for a in (*args, out))
+
+
+def _holds_small_integers(value: Any, limit: float) -> bool:
+    if isinstance(value, Tensor):
+        if value.dtype.is_complex or not value.numel():
+            return False
+        return bool((value.abs() < limit).all() and (value == value.round()).all())
+    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+
+
 def accumulated_terms(func: torch._ops.OpOverload, args: Sequence[Any], out: Tensor) -> int:
     """``L``: how many terms each element of the output sums."""
     length = _LENGTHS.get(operator_name(func))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, fx
 
 from graphopt._torch import TorchDispatchMode
-from graphopt.verification.amplitude import MOVES, accumulated_terms, operator_name, rounding
+from graphopt.verification.amplitude import MOVES, accumulated_terms, is_exact, operator_name, rounding
 from graphopt.verification.reference import (
     CASTS,
     Float64Interpreter,
@@ -218,6 +218,8 @@ class _Perturbation(TorchDispatchMode):
         total = u * magnitude
         if call is not None:
             func, args, kwargs = call
+            if is_exact(func, (*args, *kwargs.values()), y, 1 / u):
+                return torch.zeros_like(magnitude)
             terms = accumulated_terms(func, args, y)
             if self._generator is None:
                 self.work += float(y.numel()) * terms

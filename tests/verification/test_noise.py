@@ -83,6 +83,31 @@ def test_moves_have_no_noise() -> None:
     assert float(measure_noise(program.graph_module, [X]).outputs[0].noise.max()) == 0
 
 
+def test_integers_kept_in_floats_have_no_noise() -> None:
+    """Swin numbers its windows in float32 and compares differences with zero; a flip would mask all."""
+
+    class Windows(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            number = torch.arange(4.0).repeat_interleave(2)
+            apart = (number[:, None] - number[None, :]) != 0
+            return torch.softmax(x + torch.zeros(8, 8).masked_fill(apart, -100.0), -1)
+
+    program = capture_torch(Windows().eval(), (torch.randn(8, 8),))
+    noise = measure_noise(program.graph_module, (torch.randn(8, 8),)).outputs[0]
+    assert not noise.unstable.any()
+    assert float(noise.noise.max()) < 2**-18
+
+
+def test_fractions_in_the_same_place_do_have_noise() -> None:
+    class Thirds(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x - torch.arange(4.0) / 3
+
+    program = capture_torch(Thirds().eval(), (torch.randn(4),))
+    noise = measure_noise(program.graph_module, (torch.randn(4),)).outputs[0]
+    assert bool((noise.noise > 0).all())
+
+
 def test_noise_grows_with_conditioning() -> None:
     def noise(offset: float) -> float:
         program = capture(lambda x: (x + offset) - offset, X)
