@@ -99,3 +99,21 @@ def test_the_source_is_exchanged_for_the_binary() -> None:
 def test_packed_modules_of_another_form_are_refused() -> None:
     with pytest.raises(InternalError):
         embed_binary(_text(b"tree" + _text(b"cuda") + _text(b"nothing")), "source", b"binary")
+
+
+class _ComputedLength(nn.Module):
+    """Attention over a sequence whose length is computed: ``(w - 1) // 2 + 1``."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.nn.functional.avg_pool1d(x, 1, stride=2)
+        return torch.softmax(y.transpose(1, 2) @ y, -1) @ y.transpose(1, 2)
+
+
+@needs_nvcc
+def test_lengths_that_are_computed() -> None:
+    auto = torch.export.Dim.AUTO
+    module = _ComputedLength().eval()
+    program = capture_torch(module, (torch.randn(1, 8, 33),), dynamic_shapes=({2: auto},))
+    artifact = compile(program, "cuda:sm_80")
+    assert len(artifact.kernels()) >= 3
+    assert "unscheduled" not in {k.rule for k in artifact.kernels()}

@@ -25,15 +25,10 @@ from graphopt.codegen.schedules.blocks import (
     mentions,
     top_blocks,
 )
-from graphopt.codegen.schedules.cpu.guarded import (
-    guard_write_back,
-    mark_likely,
-    name_extents,
-    restore_extents,
-    widen,
-)
+from graphopt.codegen.schedules.cpu.guarded import guard_write_back, mark_likely, widen
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count, register_rows, vector_width
+from graphopt.codegen.schedules.extents import name_extents, restore_extents
 from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
 from graphopt.codegen.targets import Target
 

@@ -12,54 +12,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import tvm
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block, mentions
-
-
-def name_extents(schedule: s_tir.Schedule, block: Block) -> tuple[s_tir.Schedule, dict[Any, tirx.Expr]]:
-    """A schedule in which sizes such as ``(width - 1) // 2 + 1`` are variables of their own.
-
-    TVM proves what it needs of ``n``, but not of such expressions.  :func:`restore_extents` undoes it.
-    A function may only use variables that a parameter's shape defines, so only sizes of parameters
-    get a name.
-
-    Returns:
-        the schedule, and the expression behind each new variable.
-    """
-    compound = [
-        v.dom.extent for v in block.stmt.iter_vars if not isinstance(v.dom.extent, ir.Var | tirx.IntImm)
-    ]
-    parameters = [p for p in schedule.mod["main"].params if isinstance(p.ty, tirx.BufferType)]
-    sizes = [size for parameter in parameters for size in parameter.shape]
-    names: dict[Any, tirx.Expr] = {}
-    for number, extent in enumerate(compound):
-        if not any(tvm_ffi.structural_equal(extent, size) for size in sizes):
-            continue
-        if not any(tvm_ffi.structural_equal(extent, known) for known in names.values()):
-            names[tirx.Var(f"graphopt_extent_{number}", "int64")] = extent
-
-    def named(expression: Any) -> Any:
-        matches = (v for v, e in names.items() if tvm_ffi.structural_equal(expression, e))
-        return next(matches, expression)
-
-    kinds = {type(e) for e in names.values()}
-    return _mapped(schedule, [(k, named) for k in kinds], order="pre") if names else schedule, names
-
-
-def restore_extents(schedule: s_tir.Schedule, names: Mapping[Any, tirx.Expr]) -> s_tir.Schedule:
-    """Put the expressions back that :func:`name_extents` replaced.
-
-    By name: mapping a function renews its variables, the free ones too.
-    """
-    expressions = {v.name: e for v, e in names.items()}
-
-    def restored(variable: Any) -> Any:
-        return expressions.get(variable.name, variable)
-
-    return _mapped(schedule, [(ir.Var, restored)]) if names else schedule
+from graphopt.codegen.schedules.extents import mapped
 
 
 def widen(
@@ -118,14 +75,14 @@ def widen(
                 return tirx.For(loop.loop_var, loop.min, extent, loop.kind, loop.body)
         return loop
 
-    schedule = _mapped(schedule, [(s_tir.SBlockRealize, widened), (tirx.For, longer)])
+    schedule = mapped(schedule, [(s_tir.SBlockRealize, widened), (tirx.For, longer)])
     # Mapping renews variables: the buffer to enlarge is looked up in the function as it is now.
     old = schedule.get(schedule.get_sblock(main.name)).writes[0].source
     shape = list(old.shape)
     for position in multiples:
         shape[main.written_place(position)] = wide[position]
     new = tirx.decl_buffer(shape, old.dtype, old.name, scope=old.scope())
-    return _mapped(schedule, [(ir.Var, lambda b: new if b.same_as(old) else b)])
+    return mapped(schedule, [(ir.Var, lambda b: new if b.same_as(old) else b)])
 
 
 def guard_write_back(
@@ -150,7 +107,7 @@ def guard_write_back(
             tests.append(tirx.likely(inside) if position == partition else inside)
         return s_tir.SBlockRealize(realize.iter_values, tirx.all(*tests), realize.block)
 
-    return _mapped(schedule, [(s_tir.SBlockRealize, guarded)])
+    return mapped(schedule, [(s_tir.SBlockRealize, guarded)])
 
 
 def mark_likely(schedule: s_tir.Schedule, names: Collection[str]) -> s_tir.Schedule:
@@ -163,7 +120,7 @@ def mark_likely(schedule: s_tir.Schedule, names: Collection[str]) -> s_tir.Sched
         predicate = tirx.all(*map(tirx.likely, tests))
         return s_tir.SBlockRealize(realize.iter_values, predicate, realize.block)
 
-    return _mapped(schedule, [(s_tir.SBlockRealize, marked)])
+    return mapped(schedule, [(s_tir.SBlockRealize, marked)])
 
 
 def _conjuncts(predicate: tirx.Expr) -> list[tirx.Expr]:
@@ -172,11 +129,6 @@ def _conjuncts(predicate: tirx.Expr) -> list[tirx.Expr]:
     if type(predicate).__name__ == "And":
         return [*_conjuncts(predicate.a), *_conjuncts(predicate.b)]
     return [predicate]
-
-
-def _mapped(schedule: s_tir.Schedule, callbacks: list[Any], *, order: str = "post") -> s_tir.Schedule:
-    func = tvm_ffi.structural_map(schedule.mod["main"], callbacks, order=order)
-    return s_tir.Schedule(tvm.IRModule({"main": func}))
 
 
 def _replaced(index: tirx.Expr, var: Any, value: tirx.Expr) -> tirx.Expr:

@@ -15,9 +15,9 @@ import tvm_ffi
 from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import REDUCTION, SPATIAL, Block, attempt, loop_extent, top_blocks
-from graphopt.codegen.schedules.cpu.guarded import name_extents, restore_extents
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count
+from graphopt.codegen.schedules.extents import name_extents, restore_extents
 from graphopt.codegen.schedules.rule import ScheduleRule
 from graphopt.codegen.targets import Target
 
