@@ -183,8 +183,10 @@ class Emitter:
 
 
 def wrap(value: Any, program: Program) -> Any:
-    """Nodes of tensors become values; lists element by element."""
+    """Nodes of tensors become values; lists element by element.  A symbolic number stays a node."""
     if isinstance(value, fx.Node):
+        if isinstance(value.meta.get("val"), (torch.SymInt, torch.SymFloat, torch.SymBool)):
+            return value
         return Value(value, program)
     if isinstance(value, list):
         return [wrap(v, program) for v in value]

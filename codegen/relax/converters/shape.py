@@ -304,7 +304,39 @@ def cat(context: Context, tensors: Sequence[Expr], dim: int) -> Expr:
     ]
     parts = parts or [x for x in tensors if rank_of(x) == rank][:1]
     cast = [convert_part(context, x) for x in parts]
-    return cast[0] if len(cast) == 1 else context.emit(relax.op.concat(cast, axis))
+    if len(cast) == 1:
+        return cast[0]
+    if known(context.shape[axis]) is None:
+        return _joined(context, cast, axis)
+    return context.emit(relax.op.concat(cast, axis))
+
+
+def _joined(context: Context, parts: list[Expr], axis: int) -> Expr:
+    """A concatenation along a symbolic axis.
+
+    relax.op.concat writes the sum of the sizes in its own way, ``n + 1`` for ``1 + n``, and FuseTIR
+    compares sizes to the letter.
+    """
+
+    def define(*data: te.Tensor) -> te.Tensor:
+        starts = [int64(0)]
+        for tensor in data:
+            starts.append(starts[-1] + tensor.shape[axis])
+
+        def element(*index: Any) -> Any:
+            place = index[axis]
+
+            def part(number: int) -> Any:
+                return data[number](*index[:axis], place - starts[number], *index[axis + 1 :])
+
+            value = part(len(data) - 1)
+            for number in reversed(range(len(data) - 1)):
+                value = tirx.if_then_else(place < starts[number + 1], part(number), value)
+            return value
+
+        return te.compute(context.shape, element, name="concat")
+
+    return context.kernel("concat", parts, define)
 
 
 def convert_part(context: Context, x: Expr) -> Expr:
