@@ -51,6 +51,7 @@ class ConstantFolding(Pass):
             if node in values and node.op == "call_function" and any(u not in values for u in node.users):
                 with rewriter.rule("fold", [node]):
                     folded = rewriter.constant(_name_of(node, values), _owned(values[node]))
+                    values[folded] = values[node]  # later results may be computed from this one
                     rewriter.replace(node, folded)
         return rewriter.finish()
 

@@ -6,7 +6,14 @@ from typing import Any
 
 import torch
 
-from graphopt.passes.cleanup.facts import is_floating, is_number, is_trainable, operands, same_shape
+from graphopt.passes.cleanup.facts import (
+    is_floating,
+    is_number,
+    is_tensor,
+    is_trainable,
+    operands,
+    same_shape,
+)
 from graphopt.rewriting.match import Emitter, Match, Value, Verdict
 from graphopt.rewriting.pattern import PatternOps
 from graphopt.rewriting.rule import RewriteRule
@@ -45,7 +52,7 @@ class NumberOperand(RewriteRule):
         return op.any_of(_BINARY, x, c)
 
     def check(self, match: Match) -> Verdict:
-        if not isinstance(match.c, Value) or not isinstance(match.x, Value):
+        if not is_tensor(match.c) or not is_tensor(match.x):
             return match.fail("it is a number already")
         number = match.number("c")
         if number is None or match.c.rank > match.x.rank:

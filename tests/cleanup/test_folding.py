@@ -54,6 +54,15 @@ def operators(program: Program) -> list[str]:
 # -- constant folding ----------------------------------------------------------------------------
 
 
+def test_a_constant_used_directly_and_in_another_constant() -> None:
+    def function(w: Model, x: torch.Tensor) -> torch.Tensor:
+        shifted = w.a + 1.0
+        return (x * shifted) + (shifted * w.a).sqrt()
+
+    folded = run(ConstantFolding(), capture(function, {"a": torch.rand(4) + 1}))
+    assert operators(folded) == ["mul", "add"]
+
+
 def test_a_computed_weight_becomes_a_constant() -> None:
     program = capture(lambda w, x: x @ (w.a.t() * 2), {"a": torch.randn(5, 4)})
     folded = run(ConstantFolding(), program)
