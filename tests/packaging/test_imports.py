@@ -13,7 +13,9 @@ HEAVY = ("torch", "tvm", "onnx", "onnxruntime", "transformers", "numpy", "sympy"
 LOWER = ("graphopt.passes", "graphopt.codegen", "graphopt.fuzz")
 
 
-@pytest.mark.parametrize("statement", ["import graphopt", "from graphopt.cli.main import run; run(['--help'])"])
+@pytest.mark.parametrize(
+    "statement", ["import graphopt", "from graphopt.cli.main import run; run(['--help'])"]
+)
 def test_nothing_heavy_is_imported(statement: str) -> None:
     code = f"import sys; {statement}; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
