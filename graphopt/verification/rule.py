@@ -119,7 +119,9 @@ def _compare_integers(got: Tensor, noise: OutputNoise, result: Comparison) -> Co
 
 
 def _compare_floats(got: Tensor, noise: OutputNoise, extra: Tensor | float, result: Comparison) -> Comparison:
-    reference, eager = noise.reference, noise.eager.to(noise.reference.dtype)
+    reference = noise.reference.detach()  # an output may be a parameter of the program
+    eager = noise.eager.detach().to(reference.dtype)
+    got = got.detach()
     only_noise = result.elements > 0 and bool(noise.is_only_noise)
     unstable = torch.zeros_like(noise.unstable) if only_noise else noise.unstable
     result.unstable = int(unstable.sum())
