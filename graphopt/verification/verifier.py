@@ -338,7 +338,7 @@ def _signal(noise: OutputNoise, baseline: Tensor) -> float:
         return 0.0
     change = (noise.reference - baseline.to(noise.reference.dtype)).abs()
     change = change[change.isfinite() & ~noise.unstable]
-    return float(change.max()) if change.numel() else 0.0
+    return float(change.detach().max()) if change.numel() else 0.0
 
 
 def _as_program(module: fx.GraphModule, inputs: Any) -> Program:
