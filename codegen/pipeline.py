@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import tvm
-from tvm import relax
+from tvm import ir, relax, tirx
 
 from graphopt.codegen.schedules import apply_schedules
 from graphopt.codegen.targets import Target
@@ -34,10 +34,22 @@ def _schedule(target: Target) -> tvm.transform.Pass:
     return run
 
 
+def _reshape(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+    """Loops for a reshape to plain sizes; one with a computed size, such as ``(n - 3) // 4``, as it is."""
+    if all(isinstance(size, ir.Var | tirx.IntImm) for size in call.ty.shape.values):
+        return ir.Op.get("relax.reshape").get_attr("FLegalize")(builder, call)
+    return call
+
+
 _relax = relax.transform
 
 FUSE: tuple[Step, ...] = (
-    Step("legalize", "Relax operators become loops (TensorIR functions)", lambda _: _relax.LegalizeOps()),
+    Step(
+        "legalize",
+        "Relax operators become loops (TensorIR functions); a reshape between computed sizes stays a view, "
+        "since TVM takes minutes to simplify its indices",
+        lambda _: _relax.LegalizeOps({"relax.reshape": _reshape}),
+    ),
     Step(
         "fold-constants",
         "transposed and reshaped weights are computed once, here",
