@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--static", action="store_true", help="fix every axis at the example's size")
     parser.add_argument("--no-compile", action="store_true", help="stop after the cleanup passes")
     parser.add_argument("--timeout", type=float, default=1800, metavar="S", help="a model, default 1800")
+    parser.add_argument("--memory", type=float, default=12, metavar="GiB", help="a model, default 12")
     parser.add_argument("--write", type=Path, metavar="FILE.md")
     parser.add_argument("--json", type=Path, metavar="FILE.json")
     options = parser.parse_args(arguments)
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         stages = ["captured", "cleaned"]
         if not options.no_compile:
             stages += ["compiled", "cuda"] if name in CUDA_MODELS else ["compiled"]
-        row = run_model(name, options.size, stages, options.static, options.timeout)
+        row = run_model(name, options.size, stages, options.static, options.timeout, options.memory)
         rows.append(row)
         print(" | ".join(cells(row)), flush=True)
         for reason in failures(row):
@@ -58,15 +60,29 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if all(passed(row) for row in rows) else 1
 
 
-def run_model(name: str, size: str, stages: Sequence[str], static: bool, timeout: float) -> Row:
+def run_model(
+    name: str, size: str, stages: Sequence[str], static: bool, timeout: float, memory: float
+) -> Row:
     """All stages of one model in a subprocess; ``row["failed"]`` says how the process ended, if badly."""
+    limit = int(memory * 2**30)
     command = [sys.executable, "-m", "benchmarks.model_stages", name, "--size", size]
     command += ["--stages", ",".join(stages)] + (["--static"] if static else [])
     environment = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **os.environ}
-    row: Row = {"model": name, "title": entry(name).title, "weights": entry(name).weights, "stages": stages}
+    row: Row = {
+        "model": name,
+        "title": entry(name).title,
+        "weights": entry(name).weights_at(size),
+        "stages": stages,
+    }
     start = time.perf_counter()
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        # A model that wants too much memory fails alone, and does not take the machine with it.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
     )
     try:
         output, errors = process.communicate(timeout=timeout)

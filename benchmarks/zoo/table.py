@@ -38,6 +38,10 @@ class Entry:
     weights: str = "random, fixed seed"
     requires: tuple[str, ...] = _HF
 
+    def weights_at(self, size: str) -> str:
+        """Where the parameters of one size come from."""
+        return self.weights if size == "full" or self.requires is _OCR else "random, fixed seed"
+
     def missing(self) -> tuple[str, ...]:
         """The required packages that are not installed."""
         return tuple(name for name in self.requires if find_spec(name) is None)
