@@ -41,6 +41,22 @@ def _reshape(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     return call
 
 
+def _forget_upper_bounds(_target: Target) -> tvm.transform.Pass:
+    @tvm.transform.module_pass(opt_level=0, name="GraphoptForgetUpperBounds")
+    def run(mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        changed = {
+            var: function.without_attr("tir_var_upper_bound")
+            for var, function in mod.functions_items()
+            if isinstance(function, relax.Function) and "tir_var_upper_bound" in (function.attrs or {})
+        }
+        mod = tvm.IRModule(dict(mod.functions_items()), attrs=mod.attrs)
+        for var, function in changed.items():
+            mod.update_func(var, function)
+        return mod
+
+    return run
+
+
 _relax = relax.transform
 
 FUSE: tuple[Step, ...] = (
@@ -99,6 +115,12 @@ FINISH: tuple[Step, ...] = (
         "destination-passing",
         "each kernel call gets its output tensor allocated before it",
         lambda _: _relax.CallTIRRewrite(),
+    ),
+    Step(
+        "forget-upper-bounds",
+        "the memory planner would allocate for the largest sizes that the signature allows (tens of GiB for "
+        "attention over a picture) whatever the sizes of the call",
+        _forget_upper_bounds,
     ),
     Step(
         "plan-memory",
