@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
+from graphopt.contract import Equivalence, Exact
 from graphopt.errors import GraphoptError
 from graphopt.frontends.torch_module import capture_torch
 from graphopt.ir.program import Program
 from graphopt.ir.rewriter import Rewriter
 from graphopt.ir.verifier import check_same_signature
-from graphopt.passmanager.contract import Equivalence, Exact
 from graphopt.rewriting.driver import apply_rules
 from graphopt.rewriting.rule import RewriteRule
 from graphopt.verification import verify

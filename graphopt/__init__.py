@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphopt.codegen import Artifact, compile, load_artifact
+    from graphopt.contract import BitExact, Bounded, Exact, ExactWhen, Lossy
     from graphopt.errors import (
         GraphoptError,
         InputError,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from graphopt.ir.signature import DimRange, Signature, TensorSpec
     from graphopt.passmanager.base import CompositePass, Pass, PassContext, RewritePass, RulePass
     from graphopt.passmanager.bisect import bisect
-    from graphopt.passmanager.contract import BitExact, Bounded, Exact, ExactWhen, Lossy
     from graphopt.passmanager.instruments import Dump, Instrument, PrintProgram, Progress, Timing
     from graphopt.passmanager.manager import PassManager
     from graphopt.passmanager.registry import build_pass, build_pipeline, pass_names, register_pass
@@ -59,7 +59,7 @@ _HOME = {
     "graphopt.ir.signature": ("DimRange", "Signature", "TensorSpec"),
     "graphopt.passmanager.base": ("CompositePass", "Pass", "PassContext", "RewritePass", "RulePass"),
     "graphopt.passmanager.bisect": ("bisect",),
-    "graphopt.passmanager.contract": ("BitExact", "Bounded", "Exact", "ExactWhen", "Lossy"),
+    "graphopt.contract": ("BitExact", "Bounded", "Exact", "ExactWhen", "Lossy"),
     "graphopt.passmanager.instruments": ("Dump", "Instrument", "PrintProgram", "Progress", "Timing"),
     "graphopt.passmanager.manager": ("PassManager",),
     "graphopt.passmanager.registry": ("build_pass", "build_pipeline", "pass_names", "register_pass"),

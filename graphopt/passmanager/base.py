@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, get_args, get_origin
 
+from graphopt.contract import Equivalence, Exact
 from graphopt.errors import UsageError, did_you_mean
 from graphopt.ir.level import Level
 from graphopt.ir.program import Program
 from graphopt.ir.rewriter import Rewriter
-from graphopt.passmanager.contract import Equivalence, Exact
 from graphopt.passmanager.spec import PassSpec
 from graphopt.rewriting.driver import apply_rules
 from graphopt.rewriting.rule import RewriteRule

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from graphopt.contract import compose_all
 from graphopt.errors import GraphoptError, VerificationError
 from graphopt.ir.program import Program
 from graphopt.ir.verifier import check_program
 from graphopt.passmanager.apply import apply_pass
 from graphopt.passmanager.base import Pass, PassContext, flatten
-from graphopt.passmanager.contract import compose_all
 from graphopt.passmanager.registry import build_pipeline
+from graphopt.verification import verify
 
 Check = Callable[[Program, Program], bool]
 
@@ -79,8 +80,6 @@ def bisect(
         checks += 1
         if check is not None:
             return check(program, programs[length])
-        from graphopt.verification import verify
-
         try:
             check_program(programs[length])
             verify(

@@ -9,6 +9,7 @@ import torch
 
 from graphopt.errors import PassError
 from graphopt.ir.program import Program
+from graphopt.verification.inputs import draw_inputs
 
 
 def trainable(program: Program) -> dict[str, torch.Tensor]:
@@ -29,8 +30,6 @@ def check_gradients(before: Program, after: Program, *, seed: int = 0) -> None:
         return
     if not trainable(after):
         raise PassError("invariant 'training' is broken: no parameter is trainable any more", code="GO-4001")
-    from graphopt.verification.inputs import draw_inputs
-
     inputs = draw_inputs(before, seed=seed)
     reached = _with_gradient(before, inputs)
     now = _with_gradient(after, inputs)

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from graphopt.contract import Equivalence, compose_all
 from graphopt.errors import GraphoptError, PassError, VerificationError
 from graphopt.ir.program import Program
 from graphopt.ir.verifier import check_program, check_same_signature
 from graphopt.passmanager.apply import apply_pass, differs
 from graphopt.passmanager.base import CompositePass, Pass, PassContext, flatten
-from graphopt.passmanager.contract import Equivalence, compose_all
 from graphopt.passmanager.gradients import check_gradients
 from graphopt.passmanager.instruments import Instrument
 from graphopt.passmanager.registry import build_pipeline
 from graphopt.passmanager.reproducer import Settings, write_reproducer
 from graphopt.passmanager.result import PassRecord, PassResult
+from graphopt.verification import verify
 
 When = Literal["each", "final", "off"]
 
@@ -196,8 +197,6 @@ class PassManager:
         records: Sequence[PassRecord],
         calibration: Sequence[Sequence[Any]],
     ) -> Any:
-        from graphopt.verification import verify
-
         contract: Equivalence = compose_all([r.contract for r in records])
         report = verify(
             original,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from graphopt.contract import Equivalence
 from graphopt.ir.program import Program
-from graphopt.passmanager.contract import Equivalence
 from graphopt.rewriting.statistics import RuleStatistics
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from graphopt.contract import Bounded, Equivalence
 from graphopt.errors import VerificationError
 from graphopt.ir.program import Program
-from graphopt.passmanager.contract import Bounded, Equivalence
 
 
 def bounds_of(contract: Equivalence, program: Program, inputs: Sequence[Tensor]) -> list[Tensor | float]:

@@ -11,9 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from graphopt.errors import InputError, VerificationError
-from graphopt.ir.program import Program
-from graphopt.passmanager.contract import (
+from graphopt.contract import (
     BitExact,
     Bounded,
     Equivalence,
@@ -22,6 +20,8 @@ from graphopt.passmanager.contract import (
     Lossy,
     Precondition,
 )
+from graphopt.errors import InputError, VerificationError
+from graphopt.ir.program import Program
 from graphopt.verification.bounds import bounds_of
 from graphopt.verification.cache import NoiseOf
 from graphopt.verification.constants import has_new_constants
@@ -61,7 +61,7 @@ def verify(
         reference: the program that says what is right.
         candidate: a program, an artifact, an :class:`~graphopt.verification.runners.OnnxRuntimeRunner`
             or any callable that takes the flat input tensors and returns tensors or arrays.
-        contract: what the candidate promises; default :class:`~graphopt.passmanager.contract.Exact`.
+        contract: what the candidate promises; default :class:`~graphopt.contract.Exact`.
         inputs: the user's data (:func:`~graphopt.verification.inputs.load_inputs`); None draws it.
         draws: how many sets of inputs to draw; their kinds go through
             :data:`~graphopt.verification.inputs.KINDS`.

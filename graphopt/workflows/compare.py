@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from graphopt.contract import Equivalence, Exact
 from graphopt.errors import InputError
 from graphopt.files import existing_file
 from graphopt.ir.program import Program
-from graphopt.passmanager.contract import Equivalence, Exact
 from graphopt.verification import OnnxRuntimeRunner, VerificationReport, verify
 from graphopt.workflows.loading import load
 

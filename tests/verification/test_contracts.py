@@ -11,10 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graphopt.errors import GraphoptError, InputError, UsageError, VerificationError
-from graphopt.frontends.torch_module import capture_torch
-from graphopt.ir.program import Program
-from graphopt.passmanager.contract import (
+from graphopt.contract import (
     BitExact,
     Bounded,
     Budget,
@@ -24,6 +21,9 @@ from graphopt.passmanager.contract import (
     Precondition,
     compose_all,
 )
+from graphopt.errors import GraphoptError, InputError, UsageError, VerificationError
+from graphopt.frontends.torch_module import capture_torch
+from graphopt.ir.program import Program
 from graphopt.verification import OnnxRuntimeRunner, verify
 from graphopt.verification.metrics import METRICS
 
@@ -145,7 +145,7 @@ def test_composition() -> None:
 
 
 def test_contracts_import_nothing_heavy() -> None:
-    code = "import sys, graphopt.passmanager.contract; sys.exit('torch' in sys.modules)"
+    code = "import sys, graphopt.contract; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
