@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphopt.codegen.package import Description, damaged, read_package
+from graphopt.codegen.package import Description, check_writable, damaged, read_package
 from graphopt.codegen.targets import Target
 from graphopt.errors import InputError, TargetError, did_you_mean
 from graphopt.files import copy_atomically
@@ -88,17 +88,12 @@ class Artifact:
         """Write the artifact as one file; a file that is already there is replaced in one step.
 
         Raises:
-            InputError: GO-3001, the file cannot be written.
-            TargetError: GO-6001, the target's linker is missing and ``path`` is not a ``.tar``.
+            InputError: GO-3001, the file cannot be written; GO-3002, its suffix is not the artifact's:
+                ``.so``, or ``.tar`` where no linker for the target is installed.
+            TargetError: GO-6001, the target's linker is missing and ``path`` is a ``.so``.
         """
         path = Path(path)
-        if self.path.suffix == ".tar" and path.suffix != ".tar":
-            arch = self.target.architecture
-            raise TargetError(
-                f"no linker for {arch} is installed here, so {path.name} cannot be written",
-                code="GO-6001",
-                hint=f"save as .tar and link on the target, or install {arch}-linux-gnu-gcc or lld",
-            )
+        check_writable(path, self.path.suffix, self.target)
         copy_atomically(self.path, path, 0o755)
 
     def __call__(self, *inputs: Any, **named: Any) -> tuple[Any, ...]:

@@ -28,7 +28,8 @@ from typing import Any
 from graphopt.codegen import toolchain
 from graphopt.codegen.elf import DataSection, ElfError, ElfReader, MappedElf, write_data_object
 from graphopt.codegen.targets import Target
-from graphopt.errors import InputError
+from graphopt.errors import InputError, TargetError
+from graphopt.files import check_output
 
 FORMAT = 1
 LIBRARY_SYMBOL = "__tvm_ffi__library_bin"
@@ -43,6 +44,23 @@ class Description:
     metadata: dict[str, Any]
     source: str
     cubins: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def check_writable(path: Path, form: str, target: Target) -> None:
+    """Fails, before the work, where an artifact of the form ``.so`` or ``.tar`` cannot become ``path``.
+
+    Raises:
+        InputError: GO-3001, no file can be written there; GO-3002, it has another suffix.
+        TargetError: GO-6001, it is a ``.so`` and there is no linker for the target.
+    """
+    if form == ".tar" and path.suffix == ".so":
+        arch = target.architecture
+        raise TargetError(
+            f"no linker for {arch} is installed here, so {path.name} cannot be written",
+            code="GO-6001",
+            hint=f"write a .tar and link it there, or install {arch}-linux-gnu-gcc or lld",
+        )
+    check_output(path, (form,))
 
 
 def write_package(

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphopt.errors import TargetError
-from graphopt.files import check_output
 from graphopt.ir.program import Program
 from graphopt.passmanager.base import Pass
 from graphopt.passmanager.instruments import Instrument
@@ -22,7 +20,7 @@ from graphopt.workflows.loading import load
 from graphopt.workflows.optimize import DEFAULT_PASSES, read_batches
 
 if TYPE_CHECKING:
-    from graphopt.codegen import Artifact, Target
+    from graphopt.codegen import Artifact
 
 
 @dataclass
@@ -96,10 +94,11 @@ def compile_model(
     """
     from graphopt.codegen import compile as generate
     from graphopt.codegen import find_target
+    from graphopt.codegen.package import check_writable
 
     chosen = find_target(target)
     if output is not None:
-        _check_output(Path(output), chosen)
+        check_writable(Path(output), f".{chosen.object_format}", chosen)
     during: When = "each" if verify_when == "each" else "off"
     manager = PassManager(passes, instruments=instruments, verify=during, draws=draws, seed=seed)
     clock = _Clock()
@@ -132,18 +131,6 @@ def compile_model(
         written = Path(output)
         artifact.save(written)
     return CompileResult(artifact, result, written, checks, unverified, clock.seconds)
-
-
-def _check_output(output: Path, target: Target) -> None:
-    """Fails before the work when the artifact cannot be written, or not in this form."""
-    check_output(output, (".so", ".tar"))
-    if target.object_format == "tar" and output.suffix == ".so":
-        raise TargetError(
-            f"no linker for {target.architecture} is installed here, so {output.name} cannot be written",
-            code="GO-6001",
-            hint=f"write a .tar and link it there, or install {target.architecture}-linux-gnu-gcc or lld",
-        )
-    check_output(output, (f".{target.object_format}",))
 
 
 def identity(path: Path) -> dict[str, str]:

@@ -215,3 +215,10 @@ def test_libraries_keep_code_in_reach_of_code(saved: Path) -> None:
         names = [s.name for s in elf.sections]
     if cpufeatures.architecture(cpufeatures.host_triple()) == "x86_64":
         assert names.index(".lrodata") > names.index(".data")
+
+
+def test_a_linked_artifact_is_not_saved_under_the_name_of_objects(artifact: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="its suffix must be .so") as raised:
+        artifact.save(tmp_path / "model.tar")
+    assert raised.value.code == "GO-3002"
+    assert not list(tmp_path.iterdir())
