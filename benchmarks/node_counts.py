@@ -3,7 +3,7 @@
     python benchmarks/node_counts.py MODEL.onnx...
 
 Constants are not counted: files hold them as nodes or as initialisers.  ``onnxslim`` is measured
-where it is installed.
+where it is installed (``pip install -e '.[peers]'``).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from graphopt.passmanager.base import CompositePass, Pass, PassContext, flatten
 from graphopt.passmanager.gradients import check_gradients
 from graphopt.passmanager.instruments import Instrument
 from graphopt.passmanager.registry import build_pipeline
-from graphopt.passmanager.reproducer import Settings, write_reproducer
+from graphopt.passmanager.reproducer import Settings, add_reproducer
 from graphopt.passmanager.result import PassRecord, PassResult
 from graphopt.verification import verify
 
@@ -231,11 +231,6 @@ class PassManager:
         if self.reproducer_dir is False or error.code == "GO-4002":
             return
         settings = Settings(self.verify, self.draws, self.seed)
-        try:
-            found = write_reproducer(
-                program, passes, error, self.reproducer_dir, calibration=calibration, settings=settings
-            )
-            hint = f"reproduce with: {found.command}"
-        except (GraphoptError, OSError) as problem:  # the failure itself matters more
-            hint = f"no reproducer could be written: {getattr(problem, 'message', problem)}"
-        error.hint = f"{error.hint}; {hint}" if error.hint else hint
+        add_reproducer(
+            error, program, passes, self.reproducer_dir, calibration=calibration, settings=settings
+        )

@@ -31,21 +31,29 @@ class Settings:
 
 @dataclass(frozen=True)
 class Reproducer:
-    """A folder with the input of the pass that failed.
+    """A folder with the input of the pass, or of the code generation, that failed.
 
     ``program.pt2`` is the program, ``program.txt`` its text, ``pass.json`` the passes, the error and
     the versions; ``inputs/`` holds the calibration data, if there was any.
+
+    Attributes:
+        spec: the passes, the last of which failed.
+        target: the target that the program was compiled for; None: the passes failed alone.
     """
 
     folder: Path
     spec: str
     settings: Settings = Settings()
+    target: str | None = None
 
     @property
     def command(self) -> str:
         """The shell command that shows the failure again; it writes nothing."""
-        words = ["graphopt", "opt", str(self.folder / "program.pt2"), "--passes", self.spec]
-        default = Settings()
+        words = ["graphopt", "opt" if self.target is None else "compile", str(self.folder / "program.pt2")]
+        words += ["--passes", self.spec]
+        if self.target is not None:
+            words += ["--target", self.target]
+        default = Settings() if self.target is None else Settings(verify="final")
         for name in ("verify", "draws", "seed"):
             value = getattr(self.settings, name)
             if value != getattr(default, name):
@@ -63,6 +71,7 @@ def write_reproducer(
     *,
     calibration: Sequence[Sequence[Any]] = (),
     settings: Settings = Settings(),
+    target: str | None = None,
 ) -> Reproducer:
     """Writes the reproducer of one failure.
 
@@ -73,11 +82,12 @@ def write_reproducer(
         parent: the folder to make it in; None: the system's temporary folder.
         calibration: batches of flat input tensors that the passes were given.
         settings: of the pass manager.
+        target: where compiling failed, the target.
     """
     if parent is not None:
         Path(parent).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="graphopt-repro-", dir=parent))
-    found = Reproducer(folder, pipeline_text(passes), settings)
+    found = Reproducer(folder, pipeline_text(passes), settings, target)
     program.save(folder / "program.pt2")
     (folder / "program.txt").write_text(program.text(layers=True))
     names = [spec.name for spec in program.signature.inputs]
@@ -95,3 +105,24 @@ def write_reproducer(
     }
     (folder / "pass.json").write_text(json.dumps(details, indent=2) + "\n")
     return found
+
+
+def add_reproducer(
+    error: GraphoptError,
+    program: Program,
+    passes: Sequence[Pass],
+    parent: str | Path | None = None,
+    *,
+    calibration: Sequence[Sequence[Any]] = (),
+    settings: Settings = Settings(),
+    target: str | None = None,
+) -> None:
+    """Writes a reproducer (see :func:`write_reproducer`) and names its command in the error's hint."""
+    try:
+        found = write_reproducer(
+            program, passes, error, parent, calibration=calibration, settings=settings, target=target
+        )
+        hint = f"reproduce with: {found.command}"
+    except (GraphoptError, OSError) as problem:  # the failure itself matters more
+        hint = f"no reproducer could be written: {getattr(problem, 'message', problem)}"
+    error.hint = f"{error.hint}; {hint}" if error.hint else hint

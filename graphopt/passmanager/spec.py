@@ -64,12 +64,12 @@ def format_value(value: Any) -> str:
 
 
 def parse_pipeline(text: str) -> list[PassSpec]:
-    """Reads a pipeline.
+    """Reads a pipeline; an empty text is the one without passes.
 
     Raises:
         UsageError: GO-2004, with the column where the text stops making sense.
     """
-    return _Parser(text).pipeline()
+    return _Parser(text).pipeline() if text.strip() else []
 
 
 class _Parser:

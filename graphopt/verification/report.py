@@ -198,15 +198,19 @@ class VerificationReport:
         Raises:
             VerificationError: GO-5000 for differing results, GO-5001 for a budget exceeded.
         """
-        if self.ok:
-            return self
+        if not self.ok:
+            raise self.error()
+        return self
+
+    def error(self) -> VerificationError:
+        """The error for this failed verification: GO-5000, or GO-5001 for a budget exceeded."""
         over = [m for m in self.metrics if not m.ok]
         if over:
             lines = [f"{m.name} is {m.value:.4g}, the budget is {m.budget:g}" for m in over]
-            raise VerificationError(
+            return VerificationError(
                 f"{self.candidate} exceeds its budget: " + "; ".join(lines), code="GO-5001"
             )
-        raise VerificationError(self.explanation(), hint=self._hint())
+        return VerificationError(self.explanation(), hint=self._hint())
 
     def explanation(self) -> str:
         """The failure in a few lines: which output, which element, on which input."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphopt.errors import VerificationError
 from graphopt.ir.program import Program
 from graphopt.passmanager.base import Pass
 from graphopt.passmanager.instruments import Instrument
 from graphopt.passmanager.manager import PassManager, When
+from graphopt.passmanager.reproducer import Settings, add_reproducer
 from graphopt.passmanager.result import PassResult
 from graphopt.verification import OnnxRuntimeRunner, VerificationReport, verify
 from graphopt.workflows.loading import load
@@ -21,6 +23,7 @@ from graphopt.workflows.optimize import DEFAULT_PASSES, read_batches
 
 if TYPE_CHECKING:
     from graphopt.codegen import Artifact
+    from graphopt.codegen.targets import Target
 
 
 @dataclass
@@ -124,13 +127,41 @@ def compile_model(
         checks["program"].raise_if_failed()
         clock.lap("verify program")
     else:
-        checks["artifact"] = verify(program, artifact, contract=result.contract, **settings).raise_if_failed()
+        checks["artifact"] = verify(program, artifact, contract=result.contract, **settings)
+        if not checks["artifact"].ok:
+            raise _blamed(program, result, manager.passes, checks["artifact"], chosen, settings)
         clock.lap("verify artifact")
     written: Path | None = None
     if output is not None:
         written = Path(output)
         artifact.save(written)
     return CompileResult(artifact, result, written, checks, unverified, clock.seconds)
+
+
+def _blamed(
+    program: Program,
+    result: PassResult,
+    passes: Sequence[Pass],
+    report: VerificationReport,
+    target: Target,
+    settings: Mapping[str, Any],
+) -> VerificationError:
+    """The error for wrong compiled code: it says whether the passes or code generation are at fault."""
+    rewritten = verify(program, result.program, contract=result.contract, **settings)
+    if rewritten.ok:
+        error, culprit = report.error(), "code generation"
+    else:
+        error, culprit = rewritten.error(), "the passes"
+    error.message = f"{culprit} did harm: {error.message}"
+    add_reproducer(
+        error,
+        result.program if rewritten.ok else program,
+        () if rewritten.ok else passes,
+        calibration=settings["inputs"] or (),
+        settings=Settings("final", settings["draws"], settings["seed"]),
+        target=target.name if rewritten.ok else None,
+    )
+    return error
 
 
 def identity(path: Path) -> dict[str, str]:

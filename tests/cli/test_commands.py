@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,13 @@ def test_without_a_command_there_is_help(graphopt: Graphopt) -> None:
 
 def test_version(graphopt: Graphopt) -> None:
     assert go.__version__ in graphopt("--version").out
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "graphopt", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"graphopt, version {go.__version__}\n" and done.stderr == ""
 
 
 def test_compile_and_run(graphopt: Graphopt, here: Path) -> None:

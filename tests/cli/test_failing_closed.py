@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -56,6 +57,11 @@ def test_a_pass_that_does_harm(
     elif command.startswith("opt"):
         (folder,) = reproducers
         assert f"reproduce with: graphopt opt {folder}/program.pt2 --passes" in done.err
+    elif int(code[3]) == 5:
+        (folder,) = reproducers
+        assert "the passes did harm: " in done.err
+        command = done.err.split("reproduce with: ")[1].splitlines()[0]
+        assert graphopt(*shlex.split(command)[1:]).status == 5
 
 
 def test_a_file_that_was_there_stays(graphopt: Graphopt, here: Path) -> None:
@@ -84,6 +90,10 @@ def test_miscompiled_code_is_not_written(
     done = graphopt(*COMMANDS["compile"], "cleanup")
     assert done.status == 5 and "error[GO-5000]" in done.err
     assert not (here / "out.so").exists() and not (here / "r.json").exists()
+    assert "code generation did harm: " in done.err
+    command = done.err.split("reproduce with: ")[1].splitlines()[0]
+    again = graphopt(*shlex.split(command)[1:])
+    assert again.status == 5 and "code generation did harm: " in again.err
 
 
 def test_bisect_names_the_pass(graphopt: Graphopt, here: Path) -> None:
