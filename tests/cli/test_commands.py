@@ -46,6 +46,12 @@ def test_the_module_is_the_command() -> None:
     assert done.stdout == f"graphopt, version {go.__version__}\n" and done.stderr == ""
 
 
+def test_an_empty_pipeline_rewrites_nothing(graphopt: Graphopt, here: Path) -> None:
+    done = graphopt("opt", "model.onnx", "-o", "same.onnx", "--passes", "")
+    assert done.status == 0, done.err
+    assert go.load("same.onnx").operator_nodes()
+
+
 def test_compile_and_run(graphopt: Graphopt, here: Path) -> None:
     done = graphopt("compile", "model.onnx", "-o", "a.so", "--target", "cpu", "--json", "r.json")
     assert done.status == 0, done.err
