@@ -59,7 +59,7 @@ def compile(
         weights.update(name.encode())
         weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     hashes = {"program": program.structural_hash(), "weights": weights.hexdigest()}
-    return compile_module(lower(program).mod, program.signature, target, hashes, source)
+    return compile_module(lower(program, target).mod, program.signature, target, hashes, source)
 
 
 def compile_module(

@@ -15,6 +15,7 @@ from tvm.script.ir_builder import tirx as T
 
 from graphopt.codegen.relax.dtypes import tvm_dtype
 from graphopt.codegen.relax.symbols import SymbolTable, int64
+from graphopt.codegen.schedules.cpu.tiling import Registers
 
 Expr = Any
 """A Relax expression whose type is a tensor of known rank."""
@@ -58,6 +59,8 @@ class Context:
         symbols: sizes as TIR expressions.
         values: the operands as torch's fake tensors and numbers, in schema order.
         outputs: shape and dtype of each result, from ``node.meta["val"]``.
+        registers: vector registers of the CPU that the code is for; None for other targets.
+        channels_last: whether operands and results hold their channels (axis 1) as the last axis.
     """
 
     def __init__(
@@ -67,12 +70,20 @@ class Context:
         symbols: SymbolTable,
         values: Sequence[Any],
         results: Sequence[torch.Tensor],
+        registers: Registers | None = None,
     ) -> None:
         self.node = node
         self.builder = builder
         self.symbols = symbols
         self.values = values
         self.outputs: list[TensorSpec] = [_spec(r, symbols) for r in results]
+        self.registers = registers
+        self.channels_last = False
+
+    def plane(self, rank: int, spatial: int) -> slice:
+        """Where the ``spatial`` axes stand among the ``rank`` axes of an image."""
+        last = rank - 1 if self.channels_last else rank
+        return slice(last - spatial, last)
 
     def retyped(self, shape: Sequence[Any], dtype: str) -> Context:
         """The same context for an intermediate result of another type."""
@@ -113,7 +124,14 @@ class Context:
         """The tensor as a Relax constant of the same dtype."""
         return constant_expr(tensor)
 
-    def kernel(self, name: str, inputs: Sequence[Expr], define: Callable[..., Any]) -> Any:
+    def kernel(
+        self,
+        name: str,
+        inputs: Sequence[Expr],
+        define: Callable[..., Any],
+        *,
+        pattern: int | None = None,
+    ) -> Any:
         """Emits a call of a kernel that is defined by tensor expressions.
 
         Args:
@@ -121,6 +139,7 @@ class Context:
             inputs: Relax tensors.
             define: takes one te tensor an input and returns a te tensor, or a list of them.  It may
                 use the program's symbolic sizes freely.
+            pattern: what fusion may do with the kernel (TVM's OpPatternKind); None: TVM finds out.
 
         Returns:
             a Relax expression for each tensor that ``define`` returns (a list, if it returned one).
@@ -135,6 +154,8 @@ class Context:
         body = te.create_prim_func([*placeholders, *results], "int64").body
         sizes = self._free_sizes(body, [*(p.shape for p in placeholders), *(r.shape for r in results)])
         function = te.create_prim_func([*placeholders, *sizes, *results], "int64")
+        if pattern is not None:
+            function = function.with_attr("op_pattern", pattern)
         calls = self._call(
             name, function, [*inputs, *sizes], [(list(r.shape), str(r.dtype)) for r in results]
         )

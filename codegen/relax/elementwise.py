@@ -43,7 +43,7 @@ def elementwise(
         def body(*index: Any) -> Scalar:
             loads = iter(inputs)
             values = [
-                cast(load(next(loads), index), t) if is_tensor(x) else scalar(x, t)
+                cast(load(next(loads), index, shape), t) if is_tensor(x) else scalar(x, t)
                 for x, t in zip(operands, types, strict=True)
             ]
             return cast(function(*values), dtype)
@@ -53,10 +53,20 @@ def elementwise(
     return context.kernel(name, tensors, define)
 
 
-def load(tensor: te.Tensor, index: Sequence[Any]) -> Scalar:
-    """The element that broadcasting puts at ``index`` of the result."""
+def load(tensor: te.Tensor, index: Sequence[Any], shape: Sequence[Any] | None = None) -> Scalar:
+    """The element that broadcasting puts at ``index`` of the result.
+
+    Args:
+        shape: the result's, if it is at hand.  An axis of size one in both is then indexed as any other:
+            fusion joins a kernel to a reduction only where it sees that their elements correspond.
+    """
     offset = len(index) - len(tensor.shape)
-    return tensor(*(0 if known(size) == 1 else index[offset + i] for i, size in enumerate(tensor.shape)))
+
+    def broadcast(axis: int) -> bool:
+        one = known(tensor.shape[axis]) == 1
+        return one and (shape is None or known(shape[offset + axis]) != 1)
+
+    return tensor(*(0 if broadcast(i) else index[offset + i] for i in range(len(tensor.shape))))
 
 
 def is_tensor(x: Any) -> bool:

@@ -12,11 +12,14 @@ import tvm
 from torch import fx
 from tvm import relax, tirx
 
+from graphopt.codegen.relax import channels_last
 from graphopt.codegen.relax.context import Context, Expr, Unsupported, constant_expr
 from graphopt.codegen.relax.decompose import decompose_node
 from graphopt.codegen.relax.dtypes import tvm_dtype
 from graphopt.codegen.relax.registry import Converter, complex_table, converter_table
 from graphopt.codegen.relax.symbols import SymbolTable, UnboundSymbol
+from graphopt.codegen.schedules.cpu.tiling import Registers
+from graphopt.codegen.targets import Target
 from graphopt.errors import InputError, InternalError
 from graphopt.ir.program import Program
 from graphopt.ir.provenance import origin
@@ -38,8 +41,13 @@ class LoweredModule:
     signature: Signature
 
 
-def lower(program: Program) -> LoweredModule:
+def lower(program: Program, target: Target | None = None) -> LoweredModule:
     """Lowers a program to Relax.
+
+    For CPUs, weights are packed for the target's vectors and images have their channels last.
+
+    Args:
+        target: what the code is for; None: nothing is arranged for any.
 
     Every result is checked against the node's fake tensor: dtype exactly, shape by proof.
 
@@ -47,7 +55,8 @@ def lower(program: Program) -> LoweredModule:
         InputError: operators, dtypes or uses that cannot be compiled; all of them are listed.
         InternalError: a converter produced another shape or dtype than the program says.
     """
-    return _Lowering(program).run()
+    registers = Registers.of(target) if target is not None and target.kind != "cuda" else None
+    return _Lowering(program, registers).run()
 
 
 @dataclass(frozen=True)
@@ -59,11 +68,13 @@ class _Problem:
 
 
 class _Lowering:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, registers: Registers | None) -> None:
         self.program = program
+        self.registers = registers
         self.builder = relax.BlockBuilder()
         self.symbols = SymbolTable(program.symbols)
         self.env: dict[fx.Node, Any] = {}
+        self.plain: dict[fx.Node, Any] = {}
         self.problems: list[_Problem] = []
         self.table = converter_table()
         self.complex_table = complex_table()
@@ -106,7 +117,7 @@ class _Lowering:
     def _result(self, node: fx.Node) -> Expr:
         if node.meta["val"].is_complex():
             self._problem(node, str(node.target), "a complex result")
-        return self.env[node]
+        return self._operand(node)
 
     def _bounds(self) -> dict[str, Any]:
         """Ranges of the symbolic sizes, which TVM's memory planner and simplifier read."""
@@ -166,8 +177,12 @@ class _Lowering:
         values = fx.map_arg(operands, lambda n: n.meta["val"])
         results = [r for r in _as_tuple(node.meta["val"])]
         _check_dtype(entry, values, results)
-        context = Context(node, self.builder, self.symbols, values, results)
-        converted = entry(context, *fx.map_arg(operands, self._operand))
+        context = Context(node, self.builder, self.symbols, values, results, self.registers)
+        laid = channels_last.convert(context, entry, fx.map_arg(operands, self._as_held))
+        if isinstance(laid, channels_last.ChannelsLast):
+            held = context.retyped(channels_last.moved(context.shape), context.dtype)
+            return channels_last.ChannelsLast(self._checked(node, 0, laid.stored, held))
+        converted = laid if laid is not None else entry(context, *fx.map_arg(operands, self._operand))
         single = isinstance(node.meta["val"], torch.Tensor)
         outputs = [
             self._checked(node, i, r, context) for i, r in enumerate([converted] if single else converted)
@@ -181,9 +196,18 @@ class _Lowering:
             )
         return outputs[0] if single else tuple(outputs)
 
-    def _operand(self, node: fx.Node) -> Any:
+    def _as_held(self, node: fx.Node) -> Any:
         value = node.meta["val"]
         return self.env[node] if _holds_tensor(value) else self.symbols.size(value)
+
+    def _operand(self, node: fx.Node) -> Any:
+        held = self._as_held(node)
+        if not isinstance(held, channels_last.ChannelsLast):
+            return held
+        if node not in self.plain:
+            context = Context(node, self.builder, self.symbols, (), [node.meta["val"]], self.registers)
+            self.plain[node] = channels_last.plain(context, held)
+        return self.plain[node]
 
     def _expand(self, node: fx.Node, blame: fx.Node) -> None:
         """Converts an operator without a converter through torch's decomposition of it."""

@@ -12,8 +12,10 @@ from graphopt.codegen.relax.context import Context, Expr, dtype_of, rank_of, sha
 from graphopt.codegen.relax.converters.shape import permute_axes
 from graphopt.codegen.relax.dtypes import ALL, FLOATS, NUMBERS, accumulator_dtype
 from graphopt.codegen.relax.elementwise import elementwise, scalar
+from graphopt.codegen.relax.packed import packed_matmul
 from graphopt.codegen.relax.registry import converter
 from graphopt.codegen.relax.symbols import known
+from graphopt.codegen.relax.weights import weight_of
 
 aten = torch.ops.aten
 
@@ -72,7 +74,29 @@ def _broadcast(context: Context, a: list[Any], b: list[Any]) -> list[Any]:
 @converter(aten.mm.default, aten.bmm.default, aten.matmul.default, aten.mv.default, aten.dot.default,
            dtypes=NUMBERS)  # fmt: skip
 def matmul(context: Context, a: Expr, b: Expr) -> Expr:
-    return product(context, a, b)
+    return _on_weights(context, a, 1, transposed=True) or product(context, a, b)
+
+
+def _on_weights(
+    context: Context, x: Expr, weight: int, *, transposed: bool = False, offset: int | None = None
+) -> Expr | None:
+    """The product with weights that are known, packed for the CPU; None where it cannot be.
+
+    Args:
+        weight, offset: positions among the node's operands; the weight is ``[N, K]``, or ``[K, N]``
+            where it is ``transposed``, the offset ``[N]``.
+    """
+    operands = [*context.node.args, *context.node.kwargs.values()]
+    matrix = weight_of(operands[weight])
+    bias = None if offset is None else weight_of(operands[offset])
+    if context.registers is None or context.dtype != "float32" or matrix is None or matrix.ndim != 2:
+        return None
+    outputs, depth = matrix.shape[::-1] if transposed else matrix.shape
+    if rank_of(x) < 2 or outputs < 4 or depth < 4:
+        return None
+    if offset is not None and (bias is None or bias.shape != (outputs,)):
+        return None
+    return packed_matmul(context, x, matrix.T if transposed else matrix, bias)
 
 
 @converter(aten._int_mm.default, dtypes=[torch.int8])
@@ -82,6 +106,9 @@ def int_mm(context: Context, a: Expr, b: Expr) -> Expr:
 
 @converter(aten.linear.default, dtypes=NUMBERS)
 def linear(context: Context, x: Expr, weight: Expr, bias: Expr | None) -> Expr:
+    packed = _on_weights(context, x, 1, offset=2 if bias is not None else None)
+    if packed is not None:
+        return packed
     if rank_of(weight) == 1:
         result = product(context, x, weight)
     else:
@@ -103,6 +130,10 @@ def _plus_scaled(context: Context, offset: Expr, result: Expr, beta: Any, alpha:
 
 @converter(aten.addmm.default, aten.baddbmm.default, aten.addmv.default, dtypes=NUMBERS)
 def addmm(context: Context, offset: Expr, a: Expr, b: Expr, beta: Any, alpha: Any) -> Expr:
+    if alpha == 1 and beta == 1:
+        packed = _on_weights(context, a, 2, transposed=True, offset=0)
+        if packed is not None:
+            return packed
     return _plus_scaled(context, offset, product(context, a, b), beta, alpha)
 
 

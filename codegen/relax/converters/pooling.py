@@ -29,6 +29,11 @@ def _inside(positions: Sequence[Any], sizes: Sequence[Any]) -> Any:
     return tirx.all(*(c for p, size in zip(positions, sizes, strict=True) for c in (p >= 0, p < size)))
 
 
+def _at(index: Sequence[Any], plane: slice, place: Sequence[Any]) -> list[Any]:
+    """``index`` with its spatial part replaced."""
+    return [*index[: plane.start], *place, *index[plane.stop :]]
+
+
 # -- maximum ---------------------------------------------------------------------------------------
 
 
@@ -42,16 +47,16 @@ def _max_pool(rank: int) -> Callable[..., Expr]:
             _per_axis(padding, rank),
             _per_axis(dilation, rank),
         )
-        lead, shape, dtype = rank_of(x) - rank, context.shape, dtype_of(x)
+        plane, shape, dtype = context.plane(rank_of(x), rank), context.shape, dtype_of(x)
 
         def define(data: te.Tensor) -> te.Tensor:
             taps = [te.reduce_axis((0, k), f"k{i}") for i, k in enumerate(sizes)]
 
             def element(*index: Any) -> Any:
                 place = [o * st + t * d - p for o, st, t, d, p in
-                         zip(index[lead:], steps, taps, dilations, pads, strict=True)]  # fmt: skip
+                         zip(index[plane], steps, taps, dilations, pads, strict=True)]  # fmt: skip
                 value = tirx.if_then_else(
-                    _inside(place, data.shape[lead:]), data(*index[:lead], *place), s.lowest(dtype)
+                    _inside(place, data.shape[plane]), data(*_at(index, plane, place)), s.lowest(dtype)
                 )
                 return MAX(value, axis=taps)
 
@@ -109,19 +114,19 @@ def _avg_pool(rank: int) -> Callable[..., Expr]:
     ) -> Expr:
         sizes = _per_axis(kernel, rank)
         steps, pads = _per_axis(stride, rank, sizes), _per_axis(padding, rank)
-        lead, shape, dtype = rank_of(x) - rank, context.shape, context.dtype
+        plane, shape, dtype = context.plane(rank_of(x), rank), context.shape, context.dtype
         wide = arithmetic_dtype(dtype)
         padded = any(pads) or ceil_mode
 
         def define(data: te.Tensor) -> te.Tensor:
             taps = [te.reduce_axis((0, k), f"k{i}") for i, k in enumerate(sizes)]
-            planes = data.shape[lead:]
+            extents = data.shape[plane]
 
             def total(*index: Any) -> Any:
-                place = [o * st + t - p for o, st, t, p in zip(index[lead:], steps, taps, pads, strict=True)]
-                value = s.cast(data(*index[:lead], *place), wide)
+                place = [o * st + t - p for o, st, t, p in zip(index[plane], steps, taps, pads, strict=True)]
+                value = s.cast(data(*_at(index, plane, place)), wide)
                 if padded:
-                    value = tirx.if_then_else(_inside(place, planes), value, s.constant(0, wide))
+                    value = tirx.if_then_else(_inside(place, extents), value, s.constant(0, wide))
                 return SUM(value, axis=taps)
 
             sums = te.compute(shape, total, name="window_sum")
@@ -133,7 +138,7 @@ def _avg_pool(rank: int) -> Callable[..., Expr]:
                     count = tirx.IntImm("int64", _product(sizes))
                 else:
                     count = tirx.IntImm("int64", 1)
-                    for o, st, k, p, size in zip(index[lead:], steps, sizes, pads, planes, strict=True):
+                    for o, st, k, p, size in zip(index[plane], steps, sizes, pads, extents, strict=True):
                         first = o * st - p
                         if count_include_pad:
                             count = count * (tirx.min(first + k, size + p) - first)
@@ -188,26 +193,26 @@ def _bin(context: Context, size: Any, out: Any) -> _Bin:
 
 def _adaptive(rank: int) -> Callable[..., Expr]:
     def convert(context: Context, x: Expr, output_size: Any) -> Expr:
-        lead, shape, dtype = rank_of(x) - rank, context.shape, context.dtype
+        plane, shape, dtype = context.plane(rank_of(x), rank), context.shape, context.dtype
         wide = arithmetic_dtype(dtype)
 
         def define(data: te.Tensor) -> te.Tensor:
-            bins = [_bin(context, n, o) for n, o in zip(data.shape[lead:], shape[lead:], strict=True)]
+            bins = [_bin(context, n, o) for n, o in zip(data.shape[plane], shape[plane], strict=True)]
             taps = [te.reduce_axis((0, b.longest), f"k{i}") for i, b in enumerate(bins)]
 
             def total(*index: Any) -> Any:
-                outputs = index[lead:]
+                outputs = index[plane]
                 place = [b.first(o) + t for o, t, b in zip(outputs, taps, bins, strict=True)]
                 inside = tirx.all(*(p < b.last(o) for o, p, b in zip(outputs, place, bins, strict=True)))
                 inside = context.symbols.analyzer.simplify(inside)
-                value = s.cast(data(*index[:lead], *place), wide)
+                value = s.cast(data(*_at(index, plane, place)), wide)
                 return SUM(tirx.if_then_else(inside, value, s.constant(0, wide)), axis=taps)
 
             sums = te.compute(shape, total, name="bin_sum")
 
             def mean(*index: Any) -> Any:
                 count: Any = tirx.IntImm("int64", 1)
-                for o, b in zip(index[lead:], bins, strict=True):
+                for o, b in zip(index[plane], bins, strict=True):
                     count = count * (b.last(o) - b.first(o))
                 return s.cast(sums(*index) / s.cast(count, wide), dtype)
 

@@ -15,7 +15,7 @@ import torch
 from tvm import te, tirx
 
 from graphopt.codegen.relax import scalars as s
-from graphopt.codegen.relax.context import Context, Expr, shape_of
+from graphopt.codegen.relax.context import Context, Expr, rank_of, shape_of
 from graphopt.codegen.relax.dtypes import FLOATS, arithmetic_dtype
 from graphopt.codegen.relax.registry import converter, register_converter
 from graphopt.codegen.relax.symbols import known
@@ -52,8 +52,8 @@ def _scales(size: Any, given: Any, rank: int) -> list[float | None]:
 
 
 def _nearest(context: Context, x: Expr, scales: Sequence[float | None], exact: bool) -> Expr:
-    rank = len(scales)
-    sizes, shape = shape_of(x)[2:], context.shape
+    plane, shape = context.plane(rank_of(x), len(scales)), context.shape
+    sizes, targets = shape_of(x)[plane], shape[plane]
 
     def source(o: Any, size: Any, target: Any, scale: float | None) -> Any:
         if context.symbols.same(size, target) and not exact and scale is None:
@@ -65,12 +65,12 @@ def _nearest(context: Context, x: Expr, scales: Sequence[float | None], exact: b
         return tirx.min(place, size - 1)
 
     def define(data: te.Tensor) -> te.Tensor:
-        def element(n: Any, c: Any, *index: Any) -> Any:
-            return data(n, c, *(source(*a) for a in zip(index, sizes, shape[2:], scales, strict=True)))
+        def element(*index: Any) -> Any:
+            place = [source(*a) for a in zip(index[plane], sizes, targets, scales, strict=True)]
+            return data(*index[: plane.start], *place, *index[plane.stop :])
 
         return te.compute(shape, element, name="resize_nearest")
 
-    assert len(sizes) == rank
     return context.kernel("resize_nearest", [x], define)
 
 
@@ -96,7 +96,8 @@ for _rank in (1, 2, 3):
 
 
 def _linear(context: Context, x: Expr, scales: Sequence[float | None], align_corners: bool) -> Expr:
-    sizes, shape, dtype = shape_of(x)[2:], context.shape, context.dtype
+    plane, shape, dtype = context.plane(rank_of(x), len(scales)), context.shape, context.dtype
+    sizes, targets = shape_of(x)[plane], shape[plane]
     wide = arithmetic_dtype(dtype)
 
     def taps(o: Any, size: Any, target: Any, scale: float | None) -> list[tuple[Any, Any]]:
@@ -114,12 +115,12 @@ def _linear(context: Context, x: Expr, scales: Sequence[float | None], align_cor
         return [(low, one - part), (high, part)]
 
     def define(data: te.Tensor) -> te.Tensor:
-        def element(n: Any, c: Any, *index: Any) -> Any:
-            axes = [taps(*a) for a in zip(index, sizes, shape[2:], scales, strict=True)]
+        def element(*index: Any) -> Any:
+            axes = [taps(*a) for a in zip(index[plane], sizes, targets, scales, strict=True)]
 
             def blend(rest: Sequence[Any], chosen: tuple[Any, ...]) -> Any:
                 if not rest:
-                    return s.cast(data(n, c, *chosen), wide)
+                    return s.cast(data(*index[: plane.start], *chosen, *index[plane.stop :]), wide)
                 (low, below), (high, above) = rest[0]
                 return below * blend(rest[1:], (*chosen, low)) + above * blend(rest[1:], (*chosen, high))
 

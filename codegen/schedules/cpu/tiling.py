@@ -66,6 +66,47 @@ def register_rows(extent: int | None, width: int, registers: Registers) -> int:
     return best if 2 * best > min(most, 8) else min(most, 8)
 
 
+@dataclass(frozen=True)
+class PackedTile:
+    """The tile of a product with packed weights: ``rows`` by ``columns``, a whole number of vectors.
+
+    Attributes:
+        rows: rows of the result that are computed together.
+        columns: columns of a panel of weights.
+    """
+
+    rows: int
+    columns: int
+
+    @staticmethod
+    def of(rows: int | None, columns: int, registers: Registers) -> PackedTile:
+        """The tile that wastes least of the registers' work on a result of this size.
+
+        A tile of ``r`` rows by ``v`` vectors does ``r v`` multiply-adds on ``r + v`` loads; rows and
+        columns that the tile does not divide are computed for nothing.
+        """
+        best: tuple[float, PackedTile] | None = None
+        all_registers = registers.accumulators * 4 // 3
+        for lanes in (registers.lanes, registers.lanes // 2):
+            for vectors in (1, 2, 3, 4):
+                width = lanes * vectors
+                # Beside the tile: a row of weights, and the element that it is multiplied by.
+                for height in range(1, (all_registers - 1) // vectors):
+                    if rows is None and height not in (4, 6, 8) or height > (rows or height):
+                        continue
+                    useful = columns / (-(-columns // width) * width)
+                    if rows is not None:
+                        useful *= rows / (-(-rows // height) * height)
+                    work, loads = height * vectors, height + vectors
+                    # A multiply-add has a latency of four or five: fewer chains leave gaps.
+                    score = useful * work / (work + 0.5 * loads) * min(1.0, work / 8) * lanes**0.7
+                    tile = PackedTile(height, width)
+                    if best is None or score > best[0]:
+                        best = score, tile
+        assert best is not None
+        return best[1]
+
+
 def count(extents: list[int | None]) -> int | None:
     """Product of sizes; None when one is symbolic."""
     return None if None in extents else prod(e for e in extents if e is not None)

@@ -1,0 +1,204 @@
+"""Kernels on weights that are packed at compile time: products, and convolutions with channels last.
+
+Weights of a product ``[K, N]`` become panels ``[N / columns, K, columns]``: what a tile of the result
+reads of them is one run of memory.  The tile is chosen here, with the weights' layout, and
+:mod:`graphopt.codegen.schedules.cpu.packed` arranges the loops for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from tvm import te, tirx
+
+from graphopt.codegen.relax import scalars as s
+from graphopt.codegen.relax.context import Context, Expr, shape_of
+from graphopt.codegen.relax.symbols import known
+from graphopt.codegen.schedules.cpu.packed import PACKED_TILE
+from graphopt.codegen.schedules.cpu.tiling import PackedTile, vector_width
+
+OUT_ELEMENTWISE_FUSIBLE = 4
+"""TVM's OpPatternKind for a reduction into which elementwise consumers may be fused."""
+
+
+def packed_matmul(context: Context, x: Expr, weight: torch.Tensor, bias: torch.Tensor | None) -> Expr:
+    """``x @ weight.T + bias``.
+
+    Args:
+        x: ``[..., rows, K]``, float32.
+        weight: ``[N, K]``, float32.
+        bias: ``[N]`` or None.
+    """
+    assert context.registers is not None
+    *lead, rows, depth = shape_of(x)
+    outputs = weight.shape[0]
+    tile = PackedTile.of(known(rows), outputs, context.registers)
+    panels = _panels(weight.detach().T, tile.columns)
+
+    def define(data: te.Tensor, packed: te.Tensor, *offset: te.Tensor) -> te.Tensor:
+        k = te.reduce_axis((0, depth), "k")
+
+        def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
+            return te.sum(data(*outer, row, k) * packed(panel, k, column), axis=k)
+
+        return _tiled(lead, rows, outputs, tile, term, offset, columns_inside=False)
+
+    operands = [x, context.constant(panels), *_bias(context, bias)]
+    return context.kernel("packed_matmul", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
+
+
+def packed_conv2d(
+    context: Context,
+    x: Expr,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    strides: Sequence[int],
+    padding: Sequence[int],
+    dilations: Sequence[int],
+    shape: Sequence[Any],
+) -> Expr:
+    """A convolution of one group, channels last.
+
+    Args:
+        x: ``[N, H, W, C]``, float32.
+        weight: ``[O, C, KH, KW]``.
+        padding: ``[top, left, bottom, right]``.
+        shape: of the result, ``[N, OH, OW, O]``.
+    """
+    assert context.registers is not None
+    batch, height, width, outputs = shape
+    channels, taps = weight.shape[1], weight.shape[2:]
+    tile = PackedTile.of(known(width), int(outputs), context.registers)
+    packed_weight = _panels(weight.detach().permute(2, 3, 1, 0).reshape(-1, weight.shape[0]), tile.columns)
+    packed_weight = packed_weight.reshape(packed_weight.shape[0], *taps, channels, tile.columns)
+
+    def define(data: te.Tensor, packed: te.Tensor, *offset: te.Tensor) -> te.Tensor:
+        data = _padded(data, padding)
+        kh, kw = (te.reduce_axis((0, n), f"k{i}") for i, n in enumerate(taps))
+        channel = te.reduce_axis((0, channels), "c")
+
+        def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
+            n, y = outer
+            place = (y * strides[0] + kh * dilations[0], row * strides[1] + kw * dilations[1])
+            return te.sum(
+                data(n, *place, channel) * packed(panel, kh, kw, channel, column), axis=[kh, kw, channel]
+            )
+
+        return _tiled([batch, height], width, int(outputs), tile, term, offset, columns_inside=False)
+
+    operands = [x, context.constant(packed_weight), *_bias(context, bias)]
+    return context.kernel("packed_conv2d", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
+
+
+def depthwise_conv2d(
+    context: Context,
+    x: Expr,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    strides: Sequence[int],
+    padding: Sequence[int],
+    dilations: Sequence[int],
+    shape: Sequence[Any],
+) -> Expr:
+    """A convolution in which each channel has one filter of its own, channels last.
+
+    Args:
+        x: ``[N, H, W, C]``, float32.
+        weight: ``[C, 1, KH, KW]``.
+        padding, shape: as of :func:`packed_conv2d`.
+    """
+    assert context.registers is not None
+    batch, height, width, outputs = shape
+    taps = weight.shape[2:]
+    columns = vector_width(int(outputs), context.registers)
+    columns = min(columns, context.registers.lanes)
+    size = known(width)
+    rows = 6 if size is None else min((-(-size // -(-size // 7))), 7)
+    tile = PackedTile(rows, columns)
+    panels = -(-int(outputs) // columns)
+    filters = weight.detach().reshape(panels, columns, *taps).permute(2, 3, 0, 1)
+
+    def define(data: te.Tensor, packed: te.Tensor, *offset: te.Tensor) -> te.Tensor:
+        data = _padded(data, padding)
+        kh, kw = (te.reduce_axis((0, n), f"k{i}") for i, n in enumerate(taps))
+
+        def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
+            n, y = outer
+            place = (y * strides[0] + kh * dilations[0], row * strides[1] + kw * dilations[1])
+            value = data(n, *place, panel * columns + column)
+            return te.sum(value * packed(kh, kw, panel, column), axis=[kh, kw])
+
+        return _tiled([batch, height], width, int(outputs), tile, term, offset, columns_inside=True)
+
+    operands = [x, context.constant(filters.contiguous()), *_bias(context, bias)]
+    return context.kernel("depthwise_conv2d", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
+
+
+def divides(outputs: int, context: Context) -> bool:
+    """Whether :func:`depthwise_conv2d` can cut this number of channels into whole vectors."""
+    assert context.registers is not None
+    columns = min(vector_width(outputs, context.registers), context.registers.lanes)
+    return outputs % columns == 0
+
+
+def _tiled(
+    lead: Sequence[Any],
+    rows: Any,
+    outputs: int,
+    tile: PackedTile,
+    term: Callable[..., Any],
+    bias: Sequence[te.Tensor],
+    *,
+    columns_inside: bool,
+) -> te.Tensor:
+    """The product as whole tiles, and the result taken from them."""
+    height, width = tile.rows, tile.columns
+    size = known(rows)
+    whole = rows if size is not None and size % height == 0 else (rows + height - 1) // height * height
+    panels = -(-outputs // width)
+
+    def tiles(*index: Any) -> Any:
+        *outer, row, panel, column = index
+        return term(outer, row if whole is rows else tirx.min(row, rows - 1), panel, column)
+
+    total = te.compute(
+        [*lead, whole, panels, width],
+        tiles,
+        name="packed_product",
+        attrs={PACKED_TILE: [height, width, int(columns_inside)]},
+    )
+
+    def result(*index: Any) -> Any:
+        *outer, row, column = index
+        value = total(*outer, row, column // width, column % width)
+        return value + bias[0](column) if bias else value
+
+    return te.compute([*lead, rows, outputs], result, name="result")
+
+
+def _padded(data: te.Tensor, padding: Sequence[int]) -> te.Tensor:
+    top, left, bottom, right = padding
+    if not any(padding):
+        return data
+    batch, height, width, channels = data.shape
+
+    def element(n: Any, y: Any, x: Any, c: Any) -> Any:
+        inside = tirx.all(y >= top, y < height + top, x >= left, x < width + left)
+        return tirx.if_then_else(inside, data(n, y - top, x - left, c), s.constant(0, str(data.dtype)))
+
+    shape = [batch, height + top + bottom, width + left + right, channels]
+    return te.compute(shape, element, name="padded")
+
+
+def _panels(matrix: torch.Tensor, columns: int) -> torch.Tensor:
+    """``[K, N]`` to ``[⌈N / columns⌉, K, columns]``, filled up with zeros."""
+    depth, outputs = matrix.shape
+    count = -(-outputs // columns)
+    wide = torch.nn.functional.pad(matrix, (0, count * columns - outputs))
+    return wide.reshape(depth, count, columns).permute(1, 0, 2).contiguous()
+
+
+def _bias(context: Context, bias: torch.Tensor | None) -> list[Expr]:
+    return [] if bias is None else [context.constant(bias.detach())]

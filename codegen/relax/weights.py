@@ -1,0 +1,33 @@
+"""Operands that are known while compiling: weights, and simple views of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx
+
+aten = torch.ops.aten
+
+_VIEWS = frozenset({
+    aten.permute.default, aten.t.default, aten.transpose.int, aten.view.default, aten.reshape.default,
+    aten.squeeze.dim, aten.squeeze.default, aten.unsqueeze.default, aten.clone.default,
+})  # fmt: skip
+
+
+def weight_of(node: Any) -> torch.Tensor | None:
+    """The tensor behind an operand that is a weight, or a view of one; None for anything else."""
+    if not isinstance(node, fx.Node):
+        return None
+    if node.op == "get_attr":
+        value: Any = node.graph.owning_module
+        for part in str(node.target).split("."):
+            value = getattr(value, part)
+        return value.detach() if isinstance(value, torch.Tensor) else None
+    if node.op != "call_function" or node.target not in _VIEWS:
+        return None
+    source, *rest = node.args
+    if any(isinstance(a, fx.Node) for a in fx.graph.map_arg(rest, lambda n: n) or []):
+        return None
+    base = weight_of(source)
+    return None if base is None else node.target(base, *rest, **node.kwargs)  # type: ignore[operator]

@@ -1,0 +1,190 @@
+"""Products with packed constant weights: matrix products and convolutions with the channels last.
+
+The kernels (:mod:`graphopt.codegen.relax.packed`) bring their tile along: weights lie in panels of
+``columns`` output columns, one panel a block of the result, and ``rows`` rows of the result are
+computed together.  A tile stays in registers while the reduction runs, each vector of weights is used
+``rows`` times, and what follows the product (bias, activation, residual) happens on the tile before it
+is written.  (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS
+34(3), 2008; direct convolution on packed weights: Zhang, Franchetti and Low, "High Performance
+Zero-Memory Overhead Direct Convolutions", ICML 2018.)
+
+Rows beyond the end of the result repeat its last one and are not written.  Their number may therefore
+be symbolic at no cost.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm_ffi
+from tvm import ir, s_tir, tirx
+
+from graphopt.codegen.schedules.blocks import SPATIAL, Block, loop_extent, top_blocks
+from graphopt.codegen.schedules.cpu.injective import schedule_spatial
+from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count
+from graphopt.codegen.schedules.extents import mapped
+from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
+from graphopt.codegen.targets import Target
+
+PACKED_TILE = "graphopt.packed_tile"
+"""Annotation of a packed product's block: rows and columns of its tile, and whether columns run inside.
+
+The block's independent axes are ``(*outer, rows, panels, columns)``.
+"""
+
+
+def _annotation(block: Block) -> tuple[int, int, bool] | None:
+    value = dict(block.stmt.annotations).get(PACKED_TILE)
+    if value is None:
+        return None
+    rows, columns, inside = (int(v) for v in value)
+    return rows, columns, bool(inside)
+
+
+def _applies(func: tirx.PrimFunc, target: Target) -> bool:
+    blocks = top_blocks(s_tir.Schedule(func))
+    return sum(_annotation(b) is not None for b in blocks) == 1
+
+
+def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
+    main = next(b for b in top_blocks(schedule) if _annotation(b) is not None)
+    rows, columns, inside = _annotation(main) or (1, 1, False)
+    last = _inline_epilogue(schedule, main)
+    work = count([a.extent for a in main.axes])
+    stages = [b for b in top_blocks(schedule) if b.name not in (main.name, last.name)]
+    for block in stages:
+        if not block.is_spatial:
+            raise NotApplicable(f"block {block.name} reduces beside the product")
+        if not _copy_rows(schedule, block, target):
+            schedule_spatial(schedule, block.handle, target)
+    loops = main.loops
+    spatial = [x for x, a in zip(loops, main.axes, strict=True) if a.kind == SPATIAL]
+    reduced = [x for x, a in zip(loops, main.axes, strict=True) if a.kind != SPATIAL]
+    *outer, row, panel, column = spatial
+    tiles, row = schedule.split(row, factors=[None, rows])
+    lanes = min(columns, Registers.of(target).lanes)
+    vectors, lane = schedule.split(column, factors=[None, lanes])
+    order = [*outer, tiles, panel] if inside else [*outer[:1], panel, *outer[1:], tiles]
+    schedule.reorder(*order, *reduced, row, vectors, lane)
+    schedule.reverse_compute_at(last.handle, order[-1])
+    schedule.set_scope(main.handle, 0, "local")
+    schedule.vectorize(lane)
+    schedule.unroll(vectors)
+    schedule.unroll(row)
+    lane_name = _vectorize_write(schedule, last, columns, lanes)
+    if work is None or work >= SERIAL_BELOW:
+        _parallelize(schedule, order, target)
+    schedule.decompose_reduction(main.handle, reduced[0])
+    return _guard(schedule, last.name, rows, columns, lane_name)
+
+
+def _copy_rows(schedule: s_tir.Schedule, block: Block, target: Target) -> bool:
+    """Arrange a stage that copies an image (into one with a border) row by row, in whole vectors."""
+    lanes = Registers.of(target).lanes
+    channels = block.axes[-1].extent
+    if len(block.axes) != 4 or channels is None or channels % (lanes // 2):
+        return False
+    batch, row, _, channel = block.loops
+    width = next(w for w in (2 * lanes, lanes, lanes // 2) if channels % w == 0)
+    _, lane = schedule.split(channel, factors=[None, width])
+    schedule.vectorize(lane)
+    schedule.parallel(schedule.fuse(batch, row))
+    return True
+
+
+def _inline_epilogue(schedule: s_tir.Schedule, main: Block) -> Block:
+    """One block that writes the result: everything elementwise after the product, and what it needs.
+
+    What has another shape, such as an image that the result is a gate of, follows in loops of its own.
+    """
+    independent = [a for a in main.axes if a.kind == SPATIAL]
+    while True:
+        last = _only_consumer(schedule, main.handle)
+        if not last.is_spatial or len(last.axes) != len(independent) - 1:
+            raise NotApplicable("what follows the product has another shape")
+        consumers = schedule.get_consumers(last.handle)
+        if not consumers or not _same_extents(last, Block(schedule, consumers[0])):
+            break
+        schedule.compute_inline(last.handle)
+    for handle in schedule.get_producers(last.handle):
+        if Block(schedule, handle).name != main.name:
+            schedule.compute_inline(handle)
+    return Block(schedule, last.handle)
+
+
+def _only_consumer(schedule: s_tir.Schedule, handle: Any) -> Block:
+    consumers = schedule.get_consumers(handle)
+    if len(consumers) != 1:
+        raise NotApplicable("the product is used by more than one block")
+    return Block(schedule, consumers[0])
+
+
+def _same_extents(a: Block, b: Block) -> bool:
+    return len(a.axes) == len(b.axes) and all(
+        tvm_ffi.structural_equal(a.axis_extent(i), b.axis_extent(i)) for i in range(len(a.axes))
+    )
+
+
+def _vectorize_write(schedule: s_tir.Schedule, last: Block, columns: int, lanes: int) -> str | None:
+    """Vectorise the write of a tile; the name of the loop over lanes, all of which lie inside or outside."""
+    width = last.axes[-1].extent
+    if width is None:
+        raise NotApplicable("a symbolic number of columns")
+    chunk = next(c for c in (lanes, lanes // 2, lanes // 4, 1) if c and columns % c == 0 and width % c == 0)
+    inner = schedule.get_loops(last.handle)[-1]
+    extent = loop_extent(schedule, inner)
+    if chunk == 1 or extent is None or extent % chunk:
+        return None
+    _, vector = schedule.split(inner, factors=[None, chunk])
+    name = schedule.get(vector).loop_var.name
+    schedule.vectorize(vector)
+    return name
+
+
+# What a symbolic extent is taken for when cores are to be occupied; the first axis may well be one.
+_SYMBOLIC_TRIPS = 64
+
+
+def _parallelize(schedule: s_tir.Schedule, loops: list[Any], target: Target) -> None:
+    """Fuse just enough outer loops to occupy every core, and make them parallel.
+
+    No more than that: the index of every fused loop costs a division a tile.
+    """
+    taken, trips = 0, 1
+    while taken < len(loops) and trips < 4 * target.cores:
+        extent = loop_extent(schedule, loops[taken])
+        trips *= extent if extent is not None else _SYMBOLIC_TRIPS if taken else 1
+        taken += 1
+    schedule.parallel(schedule.fuse(*loops[:taken]) if taken > 1 else loops[0])
+
+
+def _guard(
+    schedule: s_tir.Schedule, name: str, rows: int, columns: int, lane: str | None
+) -> s_tir.Schedule:
+    """State when an element of a tile is written: inside the result, a test that all lanes share.
+
+    TVM derives a condition of its own for each lane, which would undo the vectors.
+    """
+
+    def first_lane(variable: Any) -> Any:
+        # By name: mapping a function renews its variables.
+        return tirx.IntImm("int64", 0) if variable.name == lane else variable
+
+    def guarded(realize: Any) -> Any:
+        if realize.block.name_hint != name:
+            return realize
+        tests = []
+        for axis, size in ((-2, rows), (-1, columns)):
+            extent, value = realize.block.iter_vars[axis].dom.extent, realize.iter_values[axis]
+            if isinstance(extent, tirx.IntImm) and int(extent) % size == 0:
+                continue
+            if axis == -1 and lane is not None:
+                value = tvm_ffi.structural_map(value, (ir.Var, first_lane))
+            tests.append(value < extent)
+        predicate = tirx.all(*tests) if tests else tirx.IntImm("bool", 1)
+        return s_tir.SBlockRealize(realize.iter_values, predicate, realize.block)
+
+    return mapped(schedule, [(s_tir.SBlockRealize, guarded)])
+
+
+PACKED = ScheduleRule("packed-product", _applies, _apply)
