@@ -135,7 +135,9 @@ def _conv2d(context: Context, entry: Converter, operands: Sequence[Any]) -> Any:
 def _convolution(context: Context, entry: Converter, operands: Sequence[Any]) -> Any:
     x, _, bias, stride, padding, dilation, transposed, output_padding, groups = operands
     if transposed:
-        return _conv_transpose(context, entry, (x, None, bias, stride, padding, output_padding, groups, dilation))
+        return _conv_transpose(
+            context, entry, (x, None, bias, stride, padding, output_padding, groups, dilation)
+        )
     return _convolved(context, x, bias, stride, padding, dilation, groups)
 
 

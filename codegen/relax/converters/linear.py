@@ -74,7 +74,8 @@ def _broadcast(context: Context, a: list[Any], b: list[Any]) -> list[Any]:
 @converter(aten.mm.default, aten.bmm.default, aten.matmul.default, aten.mv.default, aten.dot.default,
            dtypes=NUMBERS)  # fmt: skip
 def matmul(context: Context, a: Expr, b: Expr) -> Expr:
-    return _on_weights(context, a, 1, transposed=True) or product(context, a, b)
+    packed = _on_weights(context, a, 1, transposed=True)
+    return packed if packed is not None else product(context, a, b)
 
 
 def _on_weights(

@@ -18,6 +18,7 @@ from typing import Any
 
 import tvm_ffi
 from tvm import ir, s_tir, tirx
+from tvm.sym import Analyzer
 
 from graphopt.codegen.schedules.blocks import SPATIAL, Block, loop_extent, top_blocks
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
@@ -109,6 +110,10 @@ def _inline_epilogue(schedule: s_tir.Schedule, main: Block) -> Block:
     for handle in schedule.get_producers(last.handle):
         if Block(schedule, handle).name != main.name:
             schedule.compute_inline(handle)
+    first = {Block(schedule, h).name for h in schedule.get_producers(main.handle)}
+    for block in top_blocks(schedule):
+        if block.name not in (*first, main.name, last.name) and schedule.get_consumers(block.handle):
+            schedule.compute_inline(block.handle)
     return Block(schedule, last.handle)
 
 
@@ -158,13 +163,13 @@ def _parallelize(schedule: s_tir.Schedule, loops: list[Any], target: Target) -> 
     schedule.parallel(schedule.fuse(*loops[:taken]) if taken > 1 else loops[0])
 
 
-def _guard(
-    schedule: s_tir.Schedule, name: str, rows: int, columns: int, lane: str | None
-) -> s_tir.Schedule:
+def _guard(schedule: s_tir.Schedule, name: str, rows: int, columns: int, lane: str | None) -> s_tir.Schedule:
     """State when an element of a tile is written: inside the result, a test that all lanes share.
 
     TVM derives a condition of its own for each lane, which would undo the vectors.
     """
+
+    analyzer = Analyzer()
 
     def first_lane(variable: Any) -> Any:
         # By name: mapping a function renews its variables.
@@ -179,7 +184,7 @@ def _guard(
             if isinstance(extent, tirx.IntImm) and int(extent) % size == 0:
                 continue
             if axis == -1 and lane is not None:
-                value = tvm_ffi.structural_map(value, (ir.Var, first_lane))
+                value = analyzer.simplify(tvm_ffi.structural_map(value, (ir.Var, first_lane)))
             tests.append(value < extent)
         predicate = tirx.all(*tests) if tests else tirx.IntImm("bool", 1)
         return s_tir.SBlockRealize(realize.iter_values, predicate, realize.block)

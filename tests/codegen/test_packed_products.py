@@ -1,0 +1,174 @@
+"""Products and convolutions on packed weights, and images with their channels last."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from graphopt.codegen import Artifact, compile
+from graphopt.codegen.schedules.cpu.tiling import PackedTile, Registers
+from graphopt.frontends.torch_module import capture_torch
+from graphopt.verification import verify
+
+
+def compiled(module: nn.Module, *inputs: torch.Tensor, dynamic: Sequence[dict[int, str]] = ()) -> Artifact:
+    """The module compiled for this CPU, and verified against itself, at other sizes too."""
+    program = capture_torch(module.eval(), inputs, dynamic_shapes=tuple(dynamic) or None)
+    artifact = compile(program)
+    verify(program, artifact, draws=3 if dynamic else 1, runs=4).raise_if_failed()
+    return artifact
+
+
+def rules(artifact: Artifact) -> Counter[str]:
+    return Counter(kernel.rule for kernel in artifact.kernels())
+
+
+def transposes(artifact: Artifact) -> int:
+    return sum("transpose" in kernel.name for kernel in artifact.kernels())
+
+
+CONVOLUTIONS = {
+    "3x3": (nn.Conv2d(8, 32, 3, 1, 1), (1, 8, 14, 14)),
+    "3x3 on an odd plane": (nn.Conv2d(5, 48, 3, 1, 1), (2, 5, 13, 17)),
+    "strided": (nn.Conv2d(16, 24, 3, 2, 1), (1, 16, 15, 15)),
+    "dilated": (nn.Conv2d(16, 16, 3, 1, 2, dilation=2), (1, 16, 9, 11)),
+    "asymmetric": (nn.Conv2d(4, 20, (1, 5), (2, 1), (0, 2)), (1, 4, 6, 10)),
+    "7x7 stem": (nn.Conv2d(3, 64, 7, 2, 3, bias=False), (1, 3, 33, 31)),
+    "patches": (nn.Conv2d(3, 40, 4, 4), (1, 3, 32, 24)),
+    "1x1": (nn.Conv2d(24, 56, 1), (3, 24, 7, 7)),
+    "1x1 on one pixel": (nn.Conv2d(32, 8, 1), (2, 32, 1, 1)),
+    "outputs that no vector divides": (nn.Conv2d(6, 30, 3), (1, 6, 8, 9)),
+    "depthwise": (nn.Conv2d(32, 32, 3, 1, 1, groups=32), (1, 32, 14, 15)),
+    "depthwise, 24 channels, strided": (nn.Conv2d(24, 24, 5, 2, 2, groups=24), (1, 24, 17, 14)),
+    "transposed, windows apart": (nn.ConvTranspose2d(12, 6, 2, 2), (1, 12, 5, 7)),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions(name: str) -> None:
+    layer, shape = CONVOLUTIONS[name]
+    assert "packed-product" in rules(compiled(layer, torch.randn(shape)))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv2d(16, 16, 3, padding=1, groups=4), nn.Conv2d(8, 2, 3), nn.ConvTranspose2d(4, 4, 3, 2)],
+    ids=["groups", "two outputs", "overlapping windows"],
+)
+def test_other_convolutions_take_the_plain_way(layer: nn.Module) -> None:
+    channels = layer.in_channels
+    assert "packed-product" not in rules(compiled(layer, torch.randn(1, channels, 9, 9)))
+
+
+@pytest.mark.parametrize("outputs", [10, 32, 1000])
+@pytest.mark.parametrize("rows", [(1,), (7,), (2, 13), (2, 3, 16)], ids=str)
+def test_linear_layers(rows: tuple[int, ...], outputs: int) -> None:
+    assert rules(compiled(nn.Linear(20, outputs), torch.randn(*rows, 20)))["packed-product"] == 1
+
+
+class Products(nn.Module):
+    """Every way to write a product with weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.randn(12, 20)), nn.Parameter(torch.randn(20, 12))
+        self.c = nn.Parameter(torch.randn(20))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.addmm(self.c, x, self.a) @ self.b
+        return torch.mm(F.linear(y, self.b), self.a.t())
+
+
+def test_products_with_weights() -> None:
+    artifact = compiled(Products(), torch.randn(9, 12), dynamic=[{0: "rows"}])
+    assert rules(artifact)["packed-product"] >= 3
+    assert rules(artifact)["contraction"] == 0
+
+
+class Gated(nn.Module):
+    """A squeeze-and-excitation block with a residual: the gate is smaller than what it gates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.depthwise = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 16, 3, 1, 1, groups=16)
+        self.down, self.up = nn.Conv2d(16, 8, 1), nn.Conv2d(8, 16, 1)
+        self.scale = nn.Parameter(torch.randn(16, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.hardswish(self.stem(x))
+        y = F.silu(self.depthwise(x)) * self.scale
+        gate = F.hardsigmoid(self.up(F.relu(self.down(y.mean((2, 3), keepdim=True)))))
+        return torch.where(y > 0, y, 0.5 * y) * gate + x
+
+
+def test_elementwise_operators_join_the_products_and_keep_the_layout() -> None:
+    artifact = compiled(Gated(), torch.randn(1, 3, 20, 24), dynamic=[{0: "n", 2: "h", 3: "w"}])
+    assert transposes(artifact) <= 2, [k.name for k in artifact.kernels()]
+    names = " ".join(kernel.name for kernel in artifact.kernels())
+    assert "packed_conv2d_hardswish" in names
+
+
+class Planes(nn.Module):
+    """Operators that know where the plane is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 8, 3, 1, 1), nn.Conv2d(48, 8, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = self.stem(x)
+        pooled = F.max_pool2d(x, 3, 2, 1)
+        up = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0, mode="nearest")
+        smooth = F.interpolate(pooled, scale_factor=2.0, mode="bilinear")
+        wide = F.pad(x, (1, 2, 0, 1))[:, :, 1:, 3:]
+        y = self.head(torch.cat([x, up, smooth, wide, x.softmax(1), x[:, :8] + x.amax(1, keepdim=True)], 1))
+        return y.mean((2, 3)), F.adaptive_avg_pool2d(y, 1).flatten(1), y.sum(1)
+
+
+def test_operators_on_planes() -> None:
+    compiled(Planes(), torch.randn(1, 3, 16, 12))
+
+
+class Tokens(nn.Module):
+    """From an image to tokens and back: no transposition is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.mix = nn.Conv2d(3, 24, 4, 4), nn.Linear(24, 24)
+        self.conv, self.norm = nn.Conv2d(24, 24, 3, 1, 1), nn.LayerNorm(24)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.patches(x)
+        tokens = self.norm(self.mix(x.flatten(2).transpose(1, 2)))
+        image = self.conv(tokens.transpose(1, 2).reshape(x.shape))
+        return self.mix(image.permute(0, 2, 3, 1))
+
+
+def test_between_images_and_tokens_nothing_moves() -> None:
+    artifact = compiled(Tokens(), torch.randn(2, 3, 16, 20))
+    assert transposes(artifact) <= 1, [k.name for k in artifact.kernels()]
+
+
+def test_a_weight_that_is_an_input_is_not_packed() -> None:
+    class Given(nn.Module):
+        def forward(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+            return F.linear(F.conv2d(x, weight[:, :, None, None]).flatten(1), weight[:, :1].T)
+
+    artifact = compiled(Given(), torch.randn(1, 6, 1, 1), torch.randn(8, 6))
+    assert "packed-product" not in rules(artifact)
+
+
+@pytest.mark.parametrize("registers", [Registers(16, 24), Registers(8, 12), Registers(4, 24)], ids=str)
+@pytest.mark.parametrize("rows", [None, 1, 7, 14, 197])
+@pytest.mark.parametrize("columns", [4, 24, 40, 1000])
+def test_tiles_fit_into_the_registers(registers: Registers, rows: int | None, columns: int) -> None:
+    tile = PackedTile.of(rows, columns, registers)
+    assert tile.columns % (registers.lanes // 2) == 0
+    assert rows is None or tile.rows <= rows
+    vectors = -(-tile.columns // registers.lanes)
+    assert tile.rows * vectors < registers.accumulators * 4 // 3
