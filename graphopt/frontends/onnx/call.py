@@ -41,6 +41,7 @@ class Call:
         opset: version of the operator's domain in the model (or in the enclosing function).
         name: the node's name, or its first output's where it has none; prefixed by the names of the
             function calls around it.
+        inputs: the values of its inputs, before they take the form that the converter wants.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Call:
         opset: _Int,
         bound: Mapping[_Str, ir.Attr],
         evaluator: Evaluator,
+        inputs: Sequence[Value] = (),
     ) -> None:
         self.node = node
         self.name = name
@@ -58,15 +60,22 @@ class Call:
         self.opset = opset
         self._bound = bound
         self._evaluator = evaluator
+        self.inputs = list(inputs)
+        self._read: set[_Str] = set()
 
     # -- attributes --------------------------------------------------------------------------
 
     def attribute(self, name: _Str) -> ir.Attr | None:
         """The attribute, resolved through the enclosing function's call where it is a reference."""
+        self._read.add(name)
         attr = self.node.attributes.get(name)
         if attr is not None and attr.is_ref():
             return self._bound.get(str(attr.ref_attr_name))
         return attr
+
+    def unread(self) -> list[_Str]:
+        """Names of the node's attributes that nothing has asked for yet."""
+        return [name for name in self.node.attributes if name not in self._read]
 
     def has(self, name: _Str) -> bool:
         return self.attribute(name) is not None
@@ -111,6 +120,14 @@ class Call:
     def _get(self, name: _Str, default: Any) -> Any:
         attr = self.attribute(name)
         return default if attr is None else attr.value
+
+    # -- inputs --------------------------------------------------------------------------------
+
+    def tensor_of(self, index: _Int) -> torch.Tensor:
+        """Input ``index`` as a tensor, also where the converter was given a number."""
+        source = self.node.inputs[index]
+        name = str(source.name) if source is not None else f"input {index}"
+        return self._evaluator.as_tensor(self.inputs[index], name)
 
     # -- outputs and subgraphs ---------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from graphopt.frontends.onnx.constants import ConstantStore
 from graphopt.frontends.onnx.dims import InputShape
 from graphopt.frontends.onnx.functions import Definitions
 from graphopt.frontends.onnx.registry import CONVERTERS, HOST_OPS, InputKind, normal_domain
+from graphopt.frontends.onnx.unread import refuse_unread
 from graphopt.frontends.onnx.values import Constant, HostValue, Value, is_symbolic
 
 _HOST_LIMIT = 256
@@ -166,10 +167,10 @@ class Evaluator:
     def run_node(self, node: ir.Node) -> None:
         name = self.prefix + (node.name or (node.outputs[0].name if node.outputs else "") or node.op_type)
         opset = self.opsets.get(normal_domain(node.domain), 1)
-        call = Call(node, name, opset, self.bound, self)
         inputs = [self.lookup(v) for v in node.inputs]
         while inputs and inputs[-1] is None:
             inputs.pop()
+        call = Call(node, name, opset, self.bound, self, inputs)
         with fx_traceback.annotate({"onnx_node": name, "onnx_op": node.op_type}):
             try:
                 result = self._evaluate(call, inputs)
@@ -193,13 +194,16 @@ class Evaluator:
         node = call.node
         if node.op_type == "Constant" and normal_domain(node.domain) == "":
             return self._constant(call)
+        converter = CONVERTERS.find(node.domain, node.op_type, call.opset)
         hosted = self._evaluate_on_host(call, inputs)
         if hosted is not None:
+            refuse_unread(call, converter)
             return hosted
-        converter = CONVERTERS.find(node.domain, node.op_type, call.opset)
         if converter is not None:
             arguments = [self._as_kind(call, i, v, converter.kind(i)) for i, v in enumerate(inputs)]
-            return converter.function(call, *arguments)
+            result = converter.function(call, *arguments)
+            refuse_unread(call, converter)
+            return result
         return self._run_function(call, inputs)
 
     def _constant(self, call: Call) -> Constant:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from graphopt.frontends.onnx.call import Call
+from graphopt.frontends.onnx.converters.unsigned import divided, modular, ordered, unsigned_dtype
 from graphopt.frontends.onnx.registry import OPERAND, op
 
 Operand = Any
@@ -35,6 +36,9 @@ def _is_integer(a: Operand, b: Operand) -> bool:
 
 def divide(a: Operand, b: Operand) -> torch.Tensor:
     """ONNX Div: integers are divided towards zero."""
+    unsigned = unsigned_dtype(a, b)
+    if unsigned is not None:
+        return divided(a, b, unsigned)[0]
     if _is_integer(a, b):
         return torch.div(_tensor(a, b), b, rounding_mode="trunc")
     # torch.div(number, tensor) would give reciprocal and mul; ONNX divides.
@@ -63,7 +67,7 @@ def _sub(a: Operand, b: Operand) -> torch.Tensor:
     return torch.sub(a, b) if isinstance(a, torch.Tensor) else torch.rsub(b, a)
 
 
-for _name, _function in {"Add": _add, "Sub": _sub, "Mul": _mul, "Div": divide}.items():
+for _name, _function in {"Add": modular(_add), "Sub": modular(_sub), "Mul": modular(_mul), "Div": divide}.items():
     _register_binary(_name, _function)
 
 
@@ -85,6 +89,10 @@ def power(call: Call, base: Operand, exponent: Operand) -> torch.Tensor:
 @op("Mod", since=10, default=OPERAND)
 def modulo(call: Call, a: Operand, b: Operand) -> torch.Tensor:
     """``fmod=0``: the divisor's sign (integers only); ``fmod=1``: the dividend's, as C has it."""
+    unsigned = unsigned_dtype(a, b)
+    if unsigned is not None:
+        call.flag("fmod")  # both signs are that of a positive number
+        return divided(a, b, unsigned)[1]
     remainder = torch.fmod if call.flag("fmod") else torch.remainder
     return remainder(_tensor(a, b), b)
 
@@ -115,8 +123,8 @@ def _fold(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 
 op("Sum")(_fold(torch.add))
-op("Max")(_fold(torch.maximum))
-op("Min")(_fold(torch.minimum))
+op("Max")(_fold(ordered(torch.maximum)))
+op("Min")(_fold(ordered(torch.minimum)))
 
 
 @op("Mean")
