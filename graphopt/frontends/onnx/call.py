@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import onnx_ir as ir
 import torch
 
 from graphopt.errors import InputError
 from graphopt.frontends.onnx.dtypes import torch_dtype
+from graphopt.frontends.onnx.values import HostValue, Value
 
 if TYPE_CHECKING:
     from graphopt.frontends.onnx.interpreter import Evaluator
-    from graphopt.frontends.onnx.values import Value
 
 # The class has methods of these names, for ``call.int("axis")``.
 _Int: TypeAlias = int
@@ -62,6 +63,7 @@ class Call:
         self._evaluator = evaluator
         self.inputs = list(inputs)
         self._read: set[_Str] = set()
+        self._arrays = 0
 
     # -- attributes --------------------------------------------------------------------------
 
@@ -127,7 +129,16 @@ class Call:
         """Input ``index`` as a tensor, also where the converter was given a number."""
         source = self.node.inputs[index]
         name = str(source.name) if source is not None else f"input {index}"
-        return self._evaluator.as_tensor(self.inputs[index], name)
+        return self.as_tensor(self.inputs[index], name)
+
+    def as_tensor(self, value: Value, name: _Str = "value") -> torch.Tensor:
+        """The tensor form of a value."""
+        return self._evaluator.as_tensor(value, name)
+
+    def array(self, data: np.ndarray) -> torch.Tensor:
+        """A tensor of data that the converter computed; a buffer of the program unless it is one number."""
+        self._arrays += 1
+        return self.as_tensor(HostValue.from_numpy(data), f"{self.name}_{self._arrays}")
 
     # -- outputs and subgraphs ---------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from graphopt.frontends.onnx.converters import (
     control_flow,
     conv,
     creation,
+    deform_conv,
+    detection,
     gather,
     losses,
     matmul,
@@ -23,7 +25,10 @@ from graphopt.frontends.onnx.converters import (
     selection,
     shape,
     shape_arithmetic,
+    signal,
     spatial,
+    text,
+    training,
 )
 
 __all__ = [
@@ -35,6 +40,8 @@ __all__ = [
     "control_flow",
     "conv",
     "creation",
+    "deform_conv",
+    "detection",
     "gather",
     "losses",
     "matmul",
@@ -49,5 +56,8 @@ __all__ = [
     "selection",
     "shape",
     "shape_arithmetic",
+    "signal",
     "spatial",
+    "text",
+    "training",
 ]

@@ -16,6 +16,10 @@ Operand = Any
 """A tensor, or a Python or symbolic number; never two numbers at once."""
 
 
+LEGACY_BROADCAST = frozenset({"axis", "broadcast"})
+"""Attributes of opset 6 and below that :func:`legacy_broadcast` reads where they mean something."""
+
+
 def legacy_broadcast(call: Call, x: torch.Tensor, other: Operand) -> Operand:
     """Before opset 7, ``axis`` said where the second operand's axes stand among the first's."""
     axis = call.int("axis")
@@ -46,7 +50,7 @@ def divide(a: Operand, b: Operand) -> torch.Tensor:
 
 
 def _register_binary(op_type: str, function: Callable[[Operand, Operand], torch.Tensor]) -> None:
-    @op(op_type, since=1, default=OPERAND)
+    @op(op_type, since=1, default=OPERAND, ignores=LEGACY_BROADCAST)
     def legacy(call: Call, a: Operand, b: Operand) -> torch.Tensor:
         return function(a, legacy_broadcast(call, a, b))
 
@@ -71,7 +75,7 @@ for _name, _function in {"Add": modular(_add), "Sub": modular(_sub), "Mul": modu
     _register_binary(_name, _function)
 
 
-@op("Pow", since=1, default=OPERAND)
+@op("Pow", since=1, default=OPERAND, ignores=LEGACY_BROADCAST)
 def power(call: Call, base: Operand, exponent: Operand) -> torch.Tensor:
     """The result has the base's type, also where the exponent's is wider."""
     exponent = legacy_broadcast(call, base, exponent) if call.opset < 7 else exponent

@@ -22,7 +22,7 @@ _ATTRIBUTES = {
 }
 
 
-@op("RotaryEmbedding", since=23)
+@op("RotaryEmbedding", since=23, ignores=("num_heads",))
 def rotary_embedding(
     call: Call,
     x: torch.Tensor,

@@ -29,7 +29,7 @@ def cast_to(x: torch.Tensor, dtype: torch.dtype, saturate: bool = True) -> torch
     return x.to(dtype)
 
 
-@op("Cast", since=6)
+@op("Cast", since=6, ignores=("round_mode",))
 def cast(call: Call, x: torch.Tensor) -> torch.Tensor:
     dtype = call.dtype("to")
     if dtype is None:
@@ -37,7 +37,7 @@ def cast(call: Call, x: torch.Tensor) -> torch.Tensor:
     return cast_to(x, dtype, call.flag("saturate", True))
 
 
-@op("CastLike", since=15)
+@op("CastLike", since=15, ignores=("round_mode",))
 def cast_like(call: Call, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return cast_to(x, target.dtype, call.flag("saturate", True))
 
@@ -45,3 +45,12 @@ def cast_like(call: Call, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor
 @op("Identity", default=VALUE)
 def identity(call: Call, x: Any) -> Any:
     return x
+
+
+@op("BitCast", since=26)
+def bit_cast(call: Call, x: torch.Tensor) -> torch.Tensor:
+    """The same bits as another type of the same width."""
+    dtype = call.dtype("to")
+    if dtype is None or dtype.itemsize != x.dtype.itemsize:
+        raise call.error(f"reads {x.dtype} as {dtype}, of another width")
+    return x.view(dtype)

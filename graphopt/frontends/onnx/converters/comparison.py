@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from graphopt.frontends.onnx.call import Call
-from graphopt.frontends.onnx.converters.arithmetic import legacy_broadcast
+from graphopt.frontends.onnx.converters.arithmetic import LEGACY_BROADCAST, legacy_broadcast
 from graphopt.frontends.onnx.converters.unsigned import modular, ordered
 from graphopt.frontends.onnx.registry import OPERAND, op
 
@@ -29,7 +29,7 @@ def _register_comparison(op_type: str, function: Callable[..., torch.Tensor]) ->
             return ordered(function)(a, b)
         return ordered(_MIRRORED[function])(b, a)
 
-    op(op_type, default=OPERAND)(compare)
+    op(op_type, default=OPERAND, ignores=LEGACY_BROADCAST)(compare)
 
 
 for _name, _function in {
@@ -43,7 +43,7 @@ for _name, _function in {
 
 
 def _register_pair(op_type: str, function: Callable[..., torch.Tensor]) -> None:
-    @op(op_type)
+    @op(op_type, ignores=LEGACY_BROADCAST)
     def converter(call: Call, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return function(a, legacy_broadcast(call, a, b) if call.opset < 7 else b)
 

@@ -11,7 +11,7 @@ from graphopt.frontends.onnx.values import HostValue, Value
 _LONGEST_LOOP = 4096
 
 
-@op("If", since=1, host=(0,))
+@op("If", since=1, host=(0,), ignores=("then_branch", "else_branch"))
 def conditional(call: Call, condition: HostValue) -> tuple[Value, ...]:
     """Evaluates the branch that a condition known at import time selects.
 

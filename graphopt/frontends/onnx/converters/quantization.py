@@ -12,6 +12,10 @@ from graphopt.frontends.onnx.converters.conv import convolve
 from graphopt.frontends.onnx.registry import op
 
 
+_LAYOUT = ("axis", "block_size")
+"""What a scale of one number has no use for."""
+
+
 def _along_axis(call: Call, x: torch.Tensor, parameter: torch.Tensor | None) -> torch.Tensor | None:
     """A scale or zero point, shaped to broadcast against X: whole, per axis or per block."""
     if parameter is None or parameter.ndim == 0:
@@ -43,7 +47,7 @@ def quantize(
     return torch.clamp(rounded, info.min, info.max).to(dtype)
 
 
-@op("QuantizeLinear", since=10)
+@op("QuantizeLinear", since=10, ignores=_LAYOUT)
 def quantize_linear(
     call: Call, x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -57,7 +61,7 @@ def quantize_linear(
     )
 
 
-@op("DequantizeLinear", since=10)
+@op("DequantizeLinear", since=10, ignores=_LAYOUT)
 def dequantize_linear(
     call: Call, x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -105,7 +109,7 @@ def matmul_integer(
     return torch.matmul(_centred(a, a_zero, rows), _centred(b, b_zero, columns))
 
 
-@op("ConvInteger", since=10)
+@op("ConvInteger", since=10, ignores=("kernel_shape", "pads"))
 def conv_integer(
     call: Call,
     x: torch.Tensor,
@@ -155,7 +159,7 @@ def qlinear_matmul(
     return _requantize(sums, rows.float() * b_scale.float(), y_scale, y_zero)
 
 
-@op("QLinearConv", since=10)
+@op("QLinearConv", since=10, ignores=("kernel_shape", "pads"))
 def qlinear_conv(
     call: Call,
     x: torch.Tensor,

@@ -91,9 +91,11 @@ def _gates(matrix: torch.Tensor, order: list[int]) -> torch.Tensor:
 
 
 _LENGTHS = {4: HOST}
+_IGNORED = ("hidden_size", "output_sequence")
+"""The shape of R gives the size; an output that has no name is not computed."""
 
 
-@op("LSTM", since=1, kinds=_LENGTHS)
+@op("LSTM", since=1, kinds=_LENGTHS, ignores=_IGNORED)
 def lstm(
     call: Call,
     x: torch.Tensor,
@@ -157,7 +159,7 @@ def _peephole_lstm(
     return y, layer.state(torch.stack(last_h)), layer.state(torch.stack(last_c))
 
 
-@op("GRU", since=1, kinds=_LENGTHS)
+@op("GRU", since=1, kinds=_LENGTHS, ignores=_IGNORED)
 def gru(
     call: Call,
     x: torch.Tensor,
@@ -216,7 +218,7 @@ def _reset_first_gru(layer: _Layer, h0: torch.Tensor | None) -> Any:
     return y, layer.state(torch.stack(last))
 
 
-@op("RNN", since=1, kinds=_LENGTHS)
+@op("RNN", since=1, kinds=_LENGTHS, ignores=_IGNORED)
 def rnn(
     call: Call,
     x: torch.Tensor,

@@ -125,7 +125,7 @@ def expand(call: Call, x: torch.Tensor, shape: HostValue) -> torch.Tensor:
     return x.expand(target)
 
 
-@op("Concat", since=1)
+@op("Concat", since=1, ignores=("axis",))
 def concat(call: Call, *inputs: torch.Tensor) -> torch.Tensor:
     return inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=call.int("axis", 1))
 
@@ -149,7 +149,7 @@ def split_attribute(call: Call, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return _split(call, x, call.ints("split"))
 
 
-@op("Split", since=13, host=(1,))
+@op("Split", since=13, host=(1,), ignores=("num_outputs",))
 def split(call: Call, x: torch.Tensor, sizes: HostValue | None = None) -> tuple[torch.Tensor, ...]:
     return _split(call, x, None if sizes is None else sizes.numbers())
 
