@@ -135,6 +135,11 @@ class Call:
         """The tensor form of a value."""
         return self._evaluator.as_tensor(value, name)
 
+    def host(self, index: _Int) -> HostValue | None:
+        """Input ``index`` as far as it is known while importing, else None."""
+        source = self.node.inputs[index]
+        return None if source is None else self._evaluator.demand_host(source, self.inputs[index])
+
     def array(self, data: np.ndarray) -> torch.Tensor:
         """A tensor of data that the converter computed; a buffer of the program unless it is one number."""
         self._arrays += 1
@@ -165,6 +170,16 @@ class Call:
             node=self.name,
             layer=self.name,
             hint=hint,
+        )
+
+    def unknown(self, index: _Int, why: _Str = "") -> InputError:
+        """An error for an input that has to be known while importing and is not."""
+        source = self.node.inputs[index]
+        name = str(source.name) if source is not None else f"input {index}"
+        return self.error(
+            f"needs its input {index} ({name!r}) to be known while importing, but the model computes it "
+            f"from data{'; ' if why else ''}{why}",
+            hint=f"if {name!r} is an input of the model, fix it: constants={{{name!r}: array}}",
         )
 
     def size_error(self, what: _Str, size: Any, wanted: Any) -> SizeError:

@@ -20,6 +20,7 @@ from graphopt.frontends.onnx.dtypes import numpy_dtype, torch_dtype
 from graphopt.frontends.onnx.values import Constant
 
 _LITERAL_DIGITS = 5
+_FEW = 16
 
 
 def is_literal(array: np.ndarray, from_node: bool) -> bool:
@@ -63,7 +64,7 @@ class ConstantStore:
         dtype = torch_dtype(tensor.dtype, f"tensor {value_name!r}")
         data = _to_torch(tensor, dtype, value_name)
         shape = tuple(data.shape)
-        array = data.numpy() if numpy_dtype(dtype) is not None else None
+        array = data.numpy() if numpy_dtype(dtype) is not None else _wider(data)
         literal = array is not None and is_literal(array, from_node)
         weight = not literal and value_name not in self._statistics
         trainable = weight and dtype.is_floating_point and dtype.itemsize >= 2
@@ -119,6 +120,12 @@ class ConstantStore:
                 return True
             owner = getattr(owner, part)
         return False
+
+
+def _wider(data: torch.Tensor) -> np.ndarray | None:
+    """A few bfloat16 numbers as float32, which numpy has; None for weights and other types."""
+    small = data.dtype == torch.bfloat16 and data.numel() <= _FEW
+    return data.float().numpy() if small else None
 
 
 def _owner(module: nn.Module, target: str) -> tuple[nn.Module, str]:

@@ -114,7 +114,7 @@ class OnnxModule(nn.Module):
         """A buffer for an array that importing computed."""
         if name not in self._folded:
             with unset_fake_temporarily():
-                data = torch.from_numpy(np.array(value.array))
+                data = torch.from_numpy(np.array(value.array)).to(value.dtype)
                 self._folded[name] = self.store.add_buffer(name, data)
         return self.fetch(self._folded[name])
 
@@ -247,7 +247,7 @@ class Evaluator:
         too_big = isinstance(result, HostValue) and result.size > _HOST_LIMIT
         return None if too_big else result
 
-    def _demand_host(self, value: ir.Value, given: Value) -> HostValue | None:
+    def demand_host(self, value: ir.Value, given: Value) -> HostValue | None:
         """The host form of a value, evaluated from its producers if it was traced as a tensor.
 
         Float constants are traced, since they may be weights; when their result turns out to be the
@@ -265,7 +265,7 @@ class Evaluator:
             return None
         hosts: list[HostValue | None] = []
         for item in node.inputs:
-            source = None if item is None else self._demand_host(item, self.lookup(item))
+            source = None if item is None else self.demand_host(item, self.lookup(item))
             if item is not None and source is None:
                 return None
             hosts.append(source)
@@ -282,13 +282,9 @@ class Evaluator:
         name = str(source.name) if source is not None else f"input {index}"
         if kind is InputKind.HOST:
             assert source is not None
-            host = self._demand_host(source, value)
+            host = self.demand_host(source, value)
             if host is None:
-                raise call.error(
-                    f"needs its input {index} ({name!r}) to be known while importing, "
-                    "but the model computes it from data",
-                    hint=f"if {name!r} is an input of the model, fix it: constants={{{name!r}: array}}",
-                )
+                raise call.unknown(index)
             return host
         if kind is InputKind.OPERAND and not isinstance(value, torch.Tensor):
             number = self._scalar(call, index, value)

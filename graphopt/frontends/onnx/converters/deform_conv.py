@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 
 from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.converters.padding import split_pads
@@ -34,22 +35,36 @@ def deform_conv(
     begin, _ = split_pads(call.ints("pads"), 2)
     oh, ow = offset.shape[2:]
     moves = offset.reshape(n, moved_groups, taps, 2, oh, ow)
-    grids = []
-    for axis, (size, steps, other) in enumerate(((height, oh, kw), (width, ow, kh))):
+    positions = []
+    for axis, (steps, other) in enumerate(((oh, kw), (ow, kh))):
         tap = torch.arange(kh if axis == 0 else kw, device=x.device) * dilations[axis]
         tap = tap.repeat_interleave(other) if axis == 0 else tap.repeat(other)
         base = torch.arange(steps, device=x.device) * strides[axis] - begin[axis]
         base = base.reshape(-1, 1) if axis == 0 else base.reshape(1, -1)
-        position = moves[:, :, :, axis] + (tap.reshape(-1, 1, 1) + base).to(x.dtype)
-        # grid_sample's coordinates: -1 and 1 are the outer edges of the first and last pixel.
-        grids.append((2 * position + 1) / size - 1)
-    grid = torch.stack([grids[1], grids[0]], dim=-1).reshape(n * moved_groups, taps * oh, ow, 2)
-    source = x.reshape(n * moved_groups, channels // moved_groups, height, width)
-    read = F.grid_sample(source, grid, "bilinear", "zeros", align_corners=False)
-    read = read.reshape(n, moved_groups, channels // moved_groups, taps, oh, ow)
+        positions.append(moves[:, :, :, axis] + (tap.reshape(-1, 1, 1) + base).to(x.dtype))
+    source = x.reshape(n, moved_groups, channels // moved_groups, height * width)
+    read = _between_pixels(source, positions, height, width)
     if mask is not None:
         read = read * mask.reshape(n, moved_groups, 1, taps, oh, ow)
     columns = read.reshape(n, groups, channels // groups * taps, oh * ow)
     kernels = weight.reshape(groups, out_channels // groups, channels // groups * taps)
     y = torch.matmul(kernels, columns).reshape(n, out_channels, oh, ow)
     return y if bias is None else y + bias.reshape(1, -1, 1, 1)
+
+
+def _between_pixels(
+    source: torch.Tensor, positions: list[torch.Tensor], height: Any, width: Any
+) -> torch.Tensor:
+    """Bilinear values of planes [N, G, C, H*W] at y and x, each [N, G, *places]: [N, G, C, *places]."""
+    y, x = positions
+    top, left = torch.floor(y), torch.floor(x)
+    total: Any = 0
+    for row, y_weight in ((top, top + 1 - y), (top + 1, y - top)):
+        for column, x_weight in ((left, left + 1 - x), (left + 1, x - left)):
+            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            weight = torch.where(inside, y_weight * x_weight, torch.zeros_like(y))
+            index = torch.where(inside, row * width + column, torch.zeros_like(y)).to(torch.int64)
+            index = index.unsqueeze(2).expand([*y.shape[:2], source.shape[2], *y.shape[2:]])
+            pixel = source.gather(3, index.flatten(3)).reshape(index.shape)
+            total = total + pixel * weight.unsqueeze(2)
+    return total
