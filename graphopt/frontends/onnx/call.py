@@ -43,6 +43,7 @@ class Call:
         name: the node's name, or its first output's where it has none; prefixed by the names of the
             function calls around it.
         inputs: the values of its inputs, before they take the form that the converter wants.
+        packed_output: set by a converter whose first output has an element type of 4 or 2 bits.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Call:
         self.inputs = list(inputs)
         self._read: set[_Str] = set()
         self._arrays = 0
+        self.packed_output: ir.DataType | None = None
 
     # -- attributes --------------------------------------------------------------------------
 
@@ -119,6 +121,11 @@ class Call:
             return default
         return torch_dtype(value, f"attribute {name!r} of {self.name!r}")
 
+    def element_type(self, name: _Str) -> ir.DataType | None:
+        """An attribute that holds an ONNX element type, as it stands in the file."""
+        value = self._get(name, None)
+        return None if not value else ir.DataType(value)
+
     def _get(self, name: _Str, default: Any) -> Any:
         attr = self.attribute(name)
         return default if attr is None else attr.value
@@ -134,6 +141,11 @@ class Call:
     def as_tensor(self, value: Value, name: _Str = "value") -> torch.Tensor:
         """The tensor form of a value."""
         return self._evaluator.as_tensor(value, name)
+
+    def packed_type(self, index: _Int) -> ir.DataType | None:
+        """The element type of input ``index`` if it is one of 4 or 2 bits, which its tensor only carries."""
+        source = self.node.inputs[index] if index < len(self.node.inputs) else None
+        return None if source is None else self._evaluator.packed_type(source)
 
     def host(self, index: _Int) -> HostValue | None:
         """Input ``index`` as far as it is known while importing, else None."""

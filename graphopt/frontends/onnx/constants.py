@@ -17,6 +17,7 @@ from torch import nn
 
 from graphopt.errors import InputError
 from graphopt.frontends.onnx.dtypes import numpy_dtype, torch_dtype
+from graphopt.frontends.onnx.packed_types import PACKED
 from graphopt.frontends.onnx.values import Constant
 
 _LITERAL_DIGITS = 5
@@ -134,12 +135,16 @@ def _owner(module: nn.Module, target: str) -> tuple[nn.Module, str]:
 
 
 def _to_torch(tensor: ir.TensorProtocol, dtype: torch.dtype, name: str) -> torch.Tensor:
+    packed = tensor.dtype in PACKED
     try:
-        if isinstance(tensor, ir.ExternalTensor):
+        if isinstance(tensor, ir.ExternalTensor) and not packed:
             return _map_external(tensor, dtype)
         array = tensor.numpy()
     except (ValueError, OSError) as error:
         raise InputError(f"the data of tensor {name!r} cannot be read: {error}", code="GO-3003") from error
+    if packed:
+        # Unpacked by onnx-ir: one element of an ml_dtypes type each.
+        return torch.from_numpy(array.astype(np.float32)).to(dtype)
     if numpy_dtype(dtype) is None and not dtype.is_complex:
         # bfloat16 and float8 come as ml_dtypes arrays, which torch takes only as raw integers.
         raw = np.ascontiguousarray(array).view(f"u{dtype.itemsize}")

@@ -16,10 +16,12 @@ from torch.fx import traceback as fx_traceback
 
 from graphopt._torch import FakeTensorMode, unset_fake_temporarily
 from graphopt.errors import GraphoptError, InputError
+from graphopt.frontends.onnx.boundary import boundary_input, boundary_output, carried_note, input_notes
 from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.constants import ConstantStore
 from graphopt.frontends.onnx.dims import InputShape
 from graphopt.frontends.onnx.functions import Definitions
+from graphopt.frontends.onnx.packed_types import PACKED, inherited_type
 from graphopt.frontends.onnx.registry import CONVERTERS, HOST_OPS, InputKind, normal_domain
 from graphopt.frontends.onnx.unread import refuse_unread
 from graphopt.frontends.onnx.values import Constant, HostValue, Value, is_symbolic
@@ -34,11 +36,21 @@ class OnnxModule(nn.Module):
     Args:
         model: a checked model.
         definitions: function bodies of its operators.
-        bound: graph inputs that are fixed to a value, by name.
+        bound: graph inputs that are fixed to a value, by name; None for an optional without an element.
+        shapes: the shapes of the elements of inputs that are sequences.
+
+    Attributes:
+        graph_inputs: the tensors that ``forward`` takes.
+        output_names: names of the tensors that it returns; known after its first evaluation.
+        notes: inputs and outputs that are not as the file has them.
     """
 
     def __init__(
-        self, model: ir.Model, definitions: Definitions, bound: Mapping[str, np.ndarray] | None = None
+        self,
+        model: ir.Model,
+        definitions: Definitions,
+        bound: Mapping[str, np.ndarray | None] | None = None,
+        shapes: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         bound = bound or {}
@@ -53,9 +65,18 @@ class OnnxModule(nn.Module):
             self._constants[value] = self.store.add(str(value.name), value.const_value)
         for value in graph.inputs:
             name = str(value.name)
-            if name in bound:
-                self._constants[value] = self.store.add(name, ir.tensor(bound[name]))
-        self.graph_inputs = [v for v in graph.inputs if v not in self._constants]
+            fixed = bound.get(name)
+            if fixed is not None:
+                self._constants[value] = self.store.add(name, ir.tensor(fixed))
+        self._absent = [v for v in graph.inputs if bound.get(str(v.name), 0) is None]
+        self._inputs = [
+            boundary_input(v, shapes or {})
+            for v in graph.inputs
+            if v not in self._constants and v not in self._absent
+        ]
+        self.graph_inputs = [tensor for item in self._inputs for tensor in item.tensors]
+        self.output_names: list[str] = []
+        self.notes: list[str] = []
         self.on_node: Callable[[str], None] | None = None
         self.fake_mode: FakeTensorMode | None = None
         self._shared_axes: list[list[tuple[int, int]]] = []
@@ -76,18 +97,26 @@ class OnnxModule(nn.Module):
         if self.on_node is not None:
             self.on_node("inputs")
         evaluator = Evaluator(self, self._model.opset_imports, {}, "")
-        for value, tensor in zip(self.graph_inputs, inputs, strict=True):
-            evaluator.values[value] = tensor
+        rest = iter(inputs)
+        for item in self._inputs:
+            evaluator.values[item.value] = item.bind([next(rest) for _ in item.tensors])
+        for value in self._absent:
+            evaluator.values[value] = None
         results = evaluator.run_graph(self._model.graph)
         outputs: list[torch.Tensor] = []
+        self.output_names, self.notes = [], input_notes(self._inputs)
         for value, result in zip(self._model.graph.outputs, results, strict=True):
-            if isinstance(result, list) or result is None:
-                raise InputError(
-                    f"output {value.name!r} is a sequence or optional, not a tensor", code="GO-3006"
-                )
-            tensor = evaluator.as_tensor(result, str(value.name))
-            # A weight or an input that is returned as it is: a program's outputs are computed nodes.
-            outputs.append(tensor if isinstance(result, torch.Tensor) else tensor.clone())
+            for name, element in boundary_output(value, result).items():
+                tensor = evaluator.as_tensor(element, name)
+                # A weight that is returned as it is: a program's outputs are computed nodes.
+                outputs.append(tensor if isinstance(element, torch.Tensor) else tensor.clone())
+                self.output_names.append(name)
+            if isinstance(result, list):
+                parts = ", ".join(repr(n) for n in self.output_names[-len(result) :])
+                self.notes.append(f"output {value.name!r} is a sequence; its elements are {parts}")
+            packed = evaluator.packed_type(value)
+            if packed is not None:
+                self.notes.append(carried_note("output", str(value.name), packed))
         return tuple(outputs)
 
     def constant(self, key: Any, name: str, tensor: ir.TensorProtocol) -> Constant:
@@ -137,6 +166,7 @@ class Evaluator:
         self.bound = bound
         self.prefix = prefix
         self.values: dict[ir.Value, Value] = {}
+        self._packed: dict[ir.Value, ir.DataType] = {}
 
     # -- graphs ------------------------------------------------------------------------------
 
@@ -161,6 +191,33 @@ class Evaluator:
                 raise InputError(f"value {value.name!r} is used before anything computes it", code="GO-3003")
             self.values[value] = constant
         return self.values[value]
+
+    # -- element types of 4 and 2 bits -------------------------------------------------------
+
+    def packed_type(self, value: ir.Value) -> ir.DataType | None:
+        """The element type of a value that its tensor only carries; None for all other values."""
+        if value in self._packed:
+            return self._packed[value]
+        dtype = value.const_value.dtype if value.const_value is not None else None
+        if dtype is None and value.producer() is None and isinstance(value.type, ir.TensorType):
+            dtype = value.type.dtype
+        return dtype if dtype in PACKED else None
+
+    def _pass_packed_types(self, call: Call) -> None:
+        node = call.node
+        if call.packed_output is not None:
+            self._packed[node.outputs[0]] = call.packed_output
+            return
+        given = [None if v is None else self.packed_type(v) for v in node.inputs]
+        if not any(given):
+            return
+        domain = normal_domain(node.domain)
+        if any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
+            raise call.error("passes 4-bit or 2-bit numbers to its body, which is not supported")
+        for index, value in enumerate(node.outputs):
+            found = inherited_type(domain, node.op_type, call.opset, index, given)
+            if found is not None:
+                self._packed[value] = found
 
     # -- nodes -------------------------------------------------------------------------------
 
@@ -187,6 +244,7 @@ class Evaluator:
         results = result if isinstance(result, tuple) else (result,)
         for value, item in zip(node.outputs, results, strict=False):
             self.values[value] = item
+        self._pass_packed_types(call)
         if self.module.on_node is not None:
             self.module.on_node(name)
 
@@ -228,7 +286,13 @@ class Evaluator:
         scope = Evaluator(self.module, opsets, attributes, f"{call.name}/")
         for index, value in enumerate(function.inputs):
             scope.values[value] = inputs[index] if index < len(inputs) else None
-        return tuple(scope.run_graph(function))
+            packed = call.packed_type(index)
+            if packed is not None:
+                scope._packed[value] = packed
+        results = tuple(scope.run_graph(function))
+        if function.outputs:
+            call.packed_output = scope.packed_type(function.outputs[0])
+        return results
 
     # -- shape arithmetic --------------------------------------------------------------------
 

@@ -71,7 +71,12 @@ def _sub(a: Operand, b: Operand) -> torch.Tensor:
     return torch.sub(a, b) if isinstance(a, torch.Tensor) else torch.rsub(b, a)
 
 
-for _name, _function in {"Add": modular(_add), "Sub": modular(_sub), "Mul": modular(_mul), "Div": divide}.items():
+for _name, _function in {
+    "Add": modular(_add),
+    "Sub": modular(_sub),
+    "Mul": modular(_mul),
+    "Div": divide,
+}.items():
     _register_binary(_name, _function)
 
 

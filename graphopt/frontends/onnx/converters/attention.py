@@ -12,6 +12,7 @@ from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.dtypes import torch_dtype
 from graphopt.frontends.onnx.registry import op
 
+
 @op("RotaryEmbedding", since=23, ignores=("num_heads",))
 def rotary_embedding(
     call: Call,
@@ -131,9 +132,7 @@ def _visible(
     return functools.reduce(torch.logical_and, allowed) if allowed else None
 
 
-def _bias(
-    key: torch.Tensor, mask: torch.Tensor | None, visible: torch.Tensor | None
-) -> torch.Tensor | None:
+def _bias(key: torch.Tensor, mask: torch.Tensor | None, visible: torch.Tensor | None) -> torch.Tensor | None:
     """Mask and visibility, joined: boolean, or added to the scores."""
     if mask is None:
         return visible

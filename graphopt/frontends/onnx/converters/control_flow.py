@@ -34,9 +34,7 @@ def conditional(call: Call, condition: Value) -> tuple[Value, ...]:
         return tuple(call.run(call.graph(branch)))
     chosen, other = (call.run(call.graph(b)) for b in ("then_branch", "else_branch"))
     flag = call.as_tensor(condition, "condition").reshape(())
-    return tuple(
-        _select(call, i, flag, a, b) for i, (a, b) in enumerate(zip(chosen, other, strict=True))
-    )
+    return tuple(_select(call, i, flag, a, b) for i, (a, b) in enumerate(zip(chosen, other, strict=True)))
 
 
 def _select(call: Call, index: int, condition: torch.Tensor, a: Value, b: Value) -> torch.Tensor:

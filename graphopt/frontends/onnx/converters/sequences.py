@@ -121,4 +121,3 @@ def optional_get_element(call: Call, element: Value = None) -> Value:
     if element is None:
         raise call.error("takes the element of an optional that has none")
     return element
-

@@ -82,9 +82,7 @@ def col2im(call: Call, x: torch.Tensor, image: HostValue, block: HostValue) -> t
     )
 
 
-def _positions(
-    sizes: list[int], taps: list[int], strides: list[int], dilations: list[int]
-) -> np.ndarray:
+def _positions(sizes: list[int], taps: list[int], strides: list[int], dilations: list[int]) -> np.ndarray:
     """Flat positions in an image of what each tap of each block stands for: taps first, row-major."""
     flat = np.zeros([1, 1], dtype=np.int64)
     for size, tap, stride, dilation in zip(sizes, taps, strides, dilations, strict=True):
