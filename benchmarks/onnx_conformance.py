@@ -1,4 +1,4 @@
-"""Runs the backend tests of the onnx package through the importer and counts how many give the expected outputs.
+"""Runs the backend tests of the onnx package through the importer and counts what passes.
 
     python -m benchmarks.onnx_conformance --json conformance.json
     python -m benchmarks.onnx_conformance --filter resize --verbose

@@ -101,6 +101,10 @@ class Call:
         value = self._get(name, default)
         return None if value is None else list(value)
 
+    def strings(self, name: _Str) -> list[_Str]:
+        """A list of strings; empty where the node has none."""
+        return [str(v) for v in self._get(name, [])]
+
     def flag(self, name: _Str, default: bool = False) -> bool:
         return bool(self._get(name, int(default)))
 

@@ -97,9 +97,9 @@ class OnnxModule(nn.Module):
         if self.on_node is not None:
             self.on_node("inputs")
         evaluator = Evaluator(self, self._model.opset_imports, {}, "")
-        rest = iter(inputs)
+        remaining = iter(inputs)
         for item in self._inputs:
-            evaluator.values[item.value] = item.bind([next(rest) for _ in item.tensors])
+            evaluator.values[item.value] = item.bind([next(remaining) for _ in item.tensors])
         for value in self._absent:
             evaluator.values[value] = None
         results = evaluator.run_graph(self._model.graph)

@@ -14,7 +14,6 @@ from graphopt.frontends.onnx.dtypes import element_type, torch_dtype
 from graphopt.frontends.onnx.packed_types import PACKED, to_packed
 from graphopt.frontends.onnx.registry import op
 
-
 _LAYOUT = ("axis", "block_size")
 """What a scale of one number has no use for."""
 
