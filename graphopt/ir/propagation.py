@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import fx
 
-from graphopt._torch import FakeTensor, FakeTensorMode, detect_fake_mode, enable_python_dispatcher
+from graphopt._torch import (
+    RECURRENT_LAYERS,
+    FakeTensor,
+    FakeTensorMode,
+    detect_fake_mode,
+    enable_python_dispatcher,
+    recurrent_layers_of_any_length,
+)
 from graphopt.errors import InputError
 from graphopt.ir.provenance import origin
 
@@ -32,7 +40,8 @@ def value_of(node: fx.Node, mode: FakeTensorMode, module: torch.nn.Module | None
     args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
     try:
         # Without it, the C++ bodies of composite operators fix symbolic sizes to their hints.
-        with mode, enable_python_dispatcher():
+        layer = node.target in RECURRENT_LAYERS
+        with mode, enable_python_dispatcher(), recurrent_layers_of_any_length() if layer else nullcontext():
             return node.target(*args, **kwargs)  # type: ignore[operator]
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

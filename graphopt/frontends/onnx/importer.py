@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import traceback as fx_traceback
 
 import graphopt.frontends.onnx.converters  # noqa: F401  (fills the registry)
+from graphopt._torch import recurrent_layers_of_any_length
 from graphopt.errors import GraphoptError, InputError, UsageError, did_you_mean
 from graphopt.frontends.onnx.dims import (
     Dimension,
@@ -121,7 +122,7 @@ def _export(
     roots = {d.name: _torch_dim(d) for d in dimensions.values()}
     dynamic = tuple({i: roots[s] for i, s in enumerate(spec.shape) if isinstance(s, str)} for spec in shapes)
     try:
-        with fx_traceback.preserve_node_meta():
+        with fx_traceback.preserve_node_meta(), recurrent_layers_of_any_length():
             # A module takes *inputs, so its dynamic shapes are one tuple.
             shapes_of = (dynamic,) if examples else None
             return torch.export.export(module, examples, dynamic_shapes=shapes_of, strict=False)
