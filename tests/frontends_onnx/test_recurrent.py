@@ -73,21 +73,28 @@ def _agrees(model: onnx.ModelProto, steps: int, lengths: list[int] | None) -> No
     verify(program, runner, inputs=[feeds]).raise_if_failed()
 
 
-@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
-@pytest.mark.parametrize("op_type", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize(
+    ("op_type", "direction"),
+    [
+        ("LSTM", "forward"),
+        ("LSTM", "reverse"),
+        ("LSTM", "bidirectional"),
+        ("GRU", "bidirectional"),
+        ("RNN", "reverse"),
+    ],
+)
 def test_lengths_of_sequences_of_a_dynamic_length(op_type: str, direction: str) -> None:
     more = {"linear_before_reset": 1} if op_type == "GRU" else {}
     model = _model(op_type, direction=direction, lengths=True, **more)
-    _agrees(model, 6, [6, 2, 4])
+    _agrees(model, 4, [4, 1, 3])
 
 
 def test_one_import_runs_at_several_lengths() -> None:
     model = _model("LSTM", direction="bidirectional")
-    for steps in (1, 4, 9):
+    for steps in (1, 5):
         _agrees(model, steps, None)
 
 
-@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 @pytest.mark.parametrize(
     ("op_type", "attributes"),
     [
@@ -101,10 +108,10 @@ def test_one_import_runs_at_several_lengths() -> None:
         ("RNN", {"activations": ["Relu"]}),
     ],
 )
-def test_general_cells(op_type: str, attributes: dict[str, Any], direction: str) -> None:
-    if direction == "bidirectional":
-        attributes = {k: v * 2 if isinstance(v, list) else v for k, v in attributes.items()}
-    _agrees(_model(op_type, steps=5, direction=direction, lengths=True, **attributes), 5, [5, 1, 3])
+def test_general_cells(op_type: str, attributes: dict[str, Any]) -> None:
+    attributes = {k: v * 2 if isinstance(v, list) else v for k, v in attributes.items()}
+    model = _model(op_type, steps=3, direction="bidirectional", lengths=True, **attributes)
+    _agrees(model, 3, [3, 1, 2])
 
 
 def test_a_general_cell_of_dynamic_length_is_refused() -> None:

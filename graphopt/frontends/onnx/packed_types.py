@@ -58,7 +58,7 @@ def _to_float4(x: torch.Tensor) -> torch.Tensor:
     wide = x.float()
     size = wide.abs().clamp(max=6.0)
     step = torch.where(size < 2, 0.5, torch.where(size < 4, 1.0, 2.0))
-    rounded = torch.copysign(torch.round(size / step) * step, wide)
+    rounded = torch.sign(wide) * torch.round(size / step) * step
     # The type has no NaN.
     return torch.where(torch.isnan(wide), 0.0, rounded)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from graphopt.frontends.onnx.call import Call
+from graphopt.frontends.onnx.converters.shape import split_sizes
 from graphopt.frontends.onnx.registry import HOST, VALUE, op
 from graphopt.frontends.onnx.values import HostValue, Value
 
@@ -75,7 +76,7 @@ def split_to_sequence(call: Call, x: torch.Tensor, split: HostValue | None = Non
     """Parts of sizes ``split``, or all of one size with a smaller last one, or of size 1."""
     axis = call.int("axis", 0)
     if split is not None and split.ndim == 1:
-        return list(torch.split(x, split.numbers(), dim=axis))
+        return list(split_sizes(call, x, split.numbers(), axis))
     total, part = x.shape[axis], 1 if split is None else split.number()
     if not isinstance(total, int) or not isinstance(part, int):
         raise call.error(f"cuts {total} elements of a dynamic axis to a sequence", hint="fix the dimension")
