@@ -56,7 +56,8 @@ def non_max_suppression(
         alive = alive & ~overlap & (places != first)
     box = order.gather(2, torch.cat(chosen, dim=2))
     found = torch.nonzero(torch.cat(valid, dim=2))
-    selected = torch.ops.aten.index.Tensor(box, [found[:, 0], found[:, 1], found[:, 2]])
+    flat = (found[:, 0] * box.shape[1] + found[:, 1]) * box.shape[2] + found[:, 2]
+    selected = box.reshape(-1).index_select(0, flat)
     return torch.cat([found[:, :2], selected.unsqueeze(1)], dim=1)
 
 

@@ -5,6 +5,7 @@ Equations and names of gates are those of https://onnx.ai/onnx/operators/onnx__L
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -54,8 +55,12 @@ def activations(call: Call, names: list[str]) -> list[Activation]:
             raise call.error(f"has the unknown activation {name!r}")
         defaults, function = _PARAMETRISED[key]
         given = [values.pop(0) if values else d for values, d in zip((alphas, betas), defaults, strict=False)]
-        functions.append(lambda x, function=function, given=given: function(x, *given))
+        functions.append(functools.partial(_apply, function, given))
     return functions
+
+
+def _apply(function: Callable[..., torch.Tensor], parameters: list[float], x: torch.Tensor) -> torch.Tensor:
+    return function(x, *parameters)
 
 
 @dataclass(frozen=True)

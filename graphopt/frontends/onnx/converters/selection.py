@@ -71,6 +71,6 @@ def unique(call: Call, x: torch.Tensor) -> Any:
         # torch sorts; ONNX then wants the order of first occurrence.
         order = torch.argsort(first)
         rank = torch.argsort(order)
-        values, first, counts = values.index_select(axis, order), first[order], counts[order]
-        inverse = rank[inverse]
+        values, first = values.index_select(axis, order), first.index_select(0, order)
+        counts, inverse = counts.index_select(0, order), rank.index_select(0, inverse)
     return values, first, inverse, counts
