@@ -16,6 +16,9 @@ from graphopt.frontends.onnx.dtypes import torch_dtype
 from graphopt.frontends.onnx.registry import HOST, op
 from graphopt.frontends.onnx.values import HostValue
 
+_FRAMES = 4
+"""Frames of an example signal beyond the first, where its length is dynamic."""
+
 
 @op("DFT", since=17, kinds={1: HOST})
 def dft_axis_attribute(call: Call, x: torch.Tensor, length: HostValue | None = None) -> torch.Tensor:
@@ -82,7 +85,10 @@ def short_time_dft(
     values = _complex(signal)
     if onesided and values.is_complex():
         raise call.error("takes one side of the spectrum of a complex signal")
-    frames = values.unfold(1, length if window is None else window.shape[0], step.number())
+    reach, hop = length if window is None else window.shape[0], step.number()
+    if signal.shape[1] < reach:
+        raise call.size_error(f"cuts frames of {reach}", signal.shape[1], reach + _FRAMES * hop)
+    frames = values.unfold(1, reach, hop)
     if window is not None:
         frames = frames * window.double()
     transform = torch.fft.rfft if onesided else torch.fft.fft
