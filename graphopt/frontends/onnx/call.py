@@ -149,7 +149,7 @@ class Call:
     def packed_type(self, index: _Int) -> ir.DataType | None:
         """The element type of input ``index`` if it is one of 4 or 2 bits, which its tensor only carries."""
         source = self.node.inputs[index] if index < len(self.node.inputs) else None
-        return None if source is None else self._evaluator.packed_type(source)
+        return None if source is None else self._evaluator.packed.of(source)
 
     def host(self, index: _Int) -> HostValue | None:
         """Input ``index`` as far as it is known while importing, else None."""

@@ -21,7 +21,7 @@ from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.constants import ConstantStore
 from graphopt.frontends.onnx.dims import InputShape
 from graphopt.frontends.onnx.functions import Definitions
-from graphopt.frontends.onnx.packed_types import PACKED, inherited_type
+from graphopt.frontends.onnx.packed_types import PackedTypes
 from graphopt.frontends.onnx.registry import CONVERTERS, HOST_OPS, InputKind, normal_domain
 from graphopt.frontends.onnx.unread import refuse_unread
 from graphopt.frontends.onnx.values import Constant, HostValue, Value, is_symbolic
@@ -114,7 +114,7 @@ class OnnxModule(nn.Module):
             if isinstance(result, list):
                 parts = ", ".join(repr(n) for n in self.output_names[-len(result) :])
                 self.notes.append(f"output {value.name!r} is a sequence; its elements are {parts}")
-            packed = evaluator.packed_type(value)
+            packed = evaluator.packed.of(value)
             if packed is not None:
                 self.notes.append(carried_note("output", str(value.name), packed))
         return tuple(outputs)
@@ -166,7 +166,7 @@ class Evaluator:
         self.bound = bound
         self.prefix = prefix
         self.values: dict[ir.Value, Value] = {}
-        self._packed: dict[ir.Value, ir.DataType] = {}
+        self.packed = PackedTypes()
 
     # -- graphs ------------------------------------------------------------------------------
 
@@ -191,33 +191,6 @@ class Evaluator:
                 raise InputError(f"value {value.name!r} is used before anything computes it", code="GO-3003")
             self.values[value] = constant
         return self.values[value]
-
-    # -- element types of 4 and 2 bits -------------------------------------------------------
-
-    def packed_type(self, value: ir.Value) -> ir.DataType | None:
-        """The element type of a value that its tensor only carries; None for all other values."""
-        if value in self._packed:
-            return self._packed[value]
-        dtype = value.const_value.dtype if value.const_value is not None else None
-        if dtype is None and value.producer() is None and isinstance(value.type, ir.TensorType):
-            dtype = value.type.dtype
-        return dtype if dtype in PACKED else None
-
-    def _pass_packed_types(self, call: Call) -> None:
-        node = call.node
-        if call.packed_output is not None:
-            self._packed[node.outputs[0]] = call.packed_output
-            return
-        given = [None if v is None else self.packed_type(v) for v in node.inputs]
-        if not any(given):
-            return
-        domain = normal_domain(node.domain)
-        if any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
-            raise call.error("passes 4-bit or 2-bit numbers to its body, which is not supported")
-        for index, value in enumerate(node.outputs):
-            found = inherited_type(domain, node.op_type, call.opset, index, given)
-            if found is not None:
-                self._packed[value] = found
 
     # -- nodes -------------------------------------------------------------------------------
 
@@ -244,7 +217,7 @@ class Evaluator:
         results = result if isinstance(result, tuple) else (result,)
         for value, item in zip(node.outputs, results, strict=False):
             self.values[value] = item
-        self._pass_packed_types(call)
+        self.packed.pass_on(call)
         if self.module.on_node is not None:
             self.module.on_node(name)
 
@@ -288,10 +261,10 @@ class Evaluator:
             scope.values[value] = inputs[index] if index < len(inputs) else None
             packed = call.packed_type(index)
             if packed is not None:
-                scope._packed[value] = packed
+                scope.packed.set(value, packed)
         results = tuple(scope.run_graph(function))
         if function.outputs:
-            call.packed_output = scope.packed_type(function.outputs[0])
+            call.packed_output = scope.packed.of(function.outputs[0])
         return results
 
     # -- shape arithmetic --------------------------------------------------------------------

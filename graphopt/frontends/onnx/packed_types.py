@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
 import torch
+
+from graphopt.frontends.onnx.registry import normal_domain
+
+if TYPE_CHECKING:
+    from graphopt.frontends.onnx.call import Call
 
 
 @dataclass(frozen=True)
@@ -63,27 +69,63 @@ def _to_float4(x: torch.Tensor) -> torch.Tensor:
     return torch.where(torch.isnan(wide), 0.0, rounded)
 
 
-@functools.cache
-def type_sources(domain: str, op_type: str, opset: int) -> tuple[str, ...] | None:
-    """For each output of an operator, the type variable it has; then those of its inputs after ``"|"``."""
-    try:
-        schema = onnx.defs.get_schema(op_type, opset, domain)
-    except onnx.defs.SchemaError:
-        return None
-    return (*(o.type_str for o in schema.outputs), "|", *(i.type_str for i in schema.inputs))
+class PackedTypes:
+    """Which values of a graph have such a type."""
+
+    def __init__(self) -> None:
+        self._known: dict[ir.Value, ir.DataType] = {}
+
+    def of(self, value: ir.Value) -> ir.DataType | None:
+        """The element type of a value that its tensor only carries; None for all other values."""
+        if value in self._known:
+            return self._known[value]
+        dtype = value.const_value.dtype if value.const_value is not None else None
+        if dtype is None and value.producer() is None and isinstance(value.type, ir.TensorType):
+            dtype = value.type.dtype
+        return dtype if dtype in PACKED else None
+
+    def set(self, value: ir.Value, element_type: ir.DataType) -> None:
+        self._known[value] = element_type
+
+    def pass_on(self, call: Call) -> None:
+        """Finds the types of a node's outputs after its evaluation: what it declares, or what it inherits.
+
+        Raises:
+            InputError: GO-3006, an operator with a body takes such a value; the body would not know.
+        """
+        node = call.node
+        if call.packed_output is not None:
+            self._known[node.outputs[0]] = call.packed_output
+            return
+        given = [None if v is None else self.of(v) for v in node.inputs]
+        if not any(given):
+            return
+        if any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
+            raise call.error("passes 4-bit or 2-bit numbers to its body, which is not supported")
+        for index, value in enumerate(node.outputs):
+            found = _inherited(call, index, given)
+            if found is not None:
+                self._known[value] = found
 
 
-def inherited_type(
-    domain: str, op_type: str, opset: int, output: int, inputs: list[ir.DataType | None]
-) -> ir.DataType | None:
-    """The packed type that an output has because the operator gives it the type of an input, or None."""
-    names = type_sources(domain, op_type, opset)
-    if names is None:
+def _inherited(call: Call, output: int, inputs: list[ir.DataType | None]) -> ir.DataType | None:
+    """The type that an output has because the standard gives it the type of an input."""
+    schema = _type_variables(normal_domain(call.domain), call.op_type, call.opset)
+    if schema is None:
         return None
-    bar = names.index("|")
-    outputs, sources = names[:bar], names[bar + 1 :]
+    outputs, sources = schema
     variable = outputs[min(output, len(outputs) - 1)]
     for index, found in enumerate(inputs):
         if found is not None and sources[min(index, len(sources) - 1)] == variable:
             return found
     return None
+
+
+@functools.cache
+def _type_variables(domain: str, op_type: str, opset: int) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """The names of the types of an operator's outputs and inputs, such as T1; equal names, equal types."""
+    try:
+        schema = onnx.defs.get_schema(op_type, opset, domain)
+    except onnx.defs.SchemaError:
+        return None
+    return tuple(o.type_str for o in schema.outputs), tuple(i.type_str for i in schema.inputs)
