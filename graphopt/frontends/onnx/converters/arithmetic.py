@@ -9,7 +9,15 @@ from typing import Any
 import torch
 
 from graphopt.frontends.onnx.call import Call
-from graphopt.frontends.onnx.converters.unsigned import divided, modular, ordered, unsigned_dtype
+from graphopt.frontends.onnx.converters.unsigned import (
+    UNSIGNED,
+    divided,
+    modular,
+    ordered,
+    signed,
+    unsigned_dtype,
+    wrap,
+)
 from graphopt.frontends.onnx.registry import OPERAND, op
 
 Operand = Any
@@ -108,17 +116,17 @@ def modulo(call: Call, a: Operand, b: Operand) -> torch.Tensor:
 
 @op("BitShift", since=11)
 def bit_shift(call: Call, x: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
-    if x.dtype in (torch.uint16, torch.uint32, torch.uint64):
-        wide, count = x.to(torch.int64), bits.to(torch.int64)
-        mask = (1 << (8 * x.dtype.itemsize)) - 1
-        if x.dtype == torch.uint64:
-            if call.str("direction") == "LEFT":
-                return (wide << count).to(x.dtype)
-            # Shift the sign bit away first: int64 shifts right arithmetically.
-            low = (wide >> count) & ~(torch.full_like(wide, -1) << (64 - count))
-            return torch.where(count == 0, wide, low).to(x.dtype)
-        return ((wide << count if call.str("direction") == "LEFT" else wide >> count) & mask).to(x.dtype)
-    return x << bits if call.str("direction") == "LEFT" else x >> bits
+    """Unsigned numbers: what is shifted out is gone, zeros come in."""
+    leftwards = call.str("direction") == "LEFT"
+    shift = torch.bitwise_left_shift if leftwards else torch.bitwise_right_shift
+    if x.dtype not in UNSIGNED:
+        return shift(x, bits)
+    wide, count = signed(x), signed(bits)
+    if leftwards or x.dtype != torch.uint64:
+        return wrap(shift(wide, count), x.dtype)
+    # int64 shifts its sign bit in from the left: those places are cleared.
+    places = torch.bitwise_left_shift(torch.full_like(wide, -1), 64 - count)
+    return torch.where(count == 0, wide, shift(wide, count) & ~places).to(x.dtype)
 
 
 def _fold(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:

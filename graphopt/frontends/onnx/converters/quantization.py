@@ -94,8 +94,9 @@ def dequantize_linear(
 @op("DynamicQuantizeLinear", since=11)
 def dynamic_quantize_linear(call: Call, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """uint8 with a scale and zero point from the data, whose range is made to hold 0."""
-    low = torch.clamp(x.amin(), max=0.0)
-    high = torch.clamp(x.amax(), min=0.0)
+    axes = list(range(x.ndim))
+    low = torch.clamp(x.amin(axes), max=0.0)
+    high = torch.clamp(x.amax(axes), min=0.0)
     scale = (high - low) / 255.0
     safe = torch.where(scale == 0, torch.ones_like(scale), scale)
     zero = torch.clamp(torch.round(-low / safe), 0, 255).to(torch.uint8)
