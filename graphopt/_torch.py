@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torch.fx import Node
 
 __all__ = [
+    "RECURRENT_LAYERS",
     "ConstantSource",
     "DimDynamic",
     "FakeTensor",
@@ -54,6 +55,7 @@ __all__ = [
     "make_fx",
     "pt2_deserialize",
     "pt2_dtypes",
+    "recurrent_layers_of_any_length",
     "resolve_overload_name",
     "statically_known_true",
     "tree_map",
@@ -130,6 +132,46 @@ def _backed_size_oblivious() -> AbstractContextManager[None]:
     from torch.fx.experimental import _config
 
     return _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+
+
+RECURRENT_LAYERS = frozenset(
+    getattr(torch.ops.aten, name).input for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
+)
+
+
+@contextmanager
+def recurrent_layers_of_any_length() -> Iterator[None]:
+    """In it, fake recurrent layers over a symbolic number of steps have the shapes that their rule gives.
+
+    torch finds the shapes by running the steps one by one, which fixes their number.  Only for
+    propagation and capture: what is decomposed in here would lose its values.
+    """
+    saved = []
+    for layer in RECURRENT_LAYERS:
+        for key, kernel in list(layer.py_kernels.items()):
+            saved.append((layer, key, kernel))
+            layer.py_kernels[key] = _by_rule(kernel)
+        layer._dispatch_cache.clear()
+    try:
+        yield
+    finally:
+        for layer, key, kernel in saved:
+            layer.py_kernels[key] = kernel
+            layer._dispatch_cache.clear()
+
+
+def _by_rule(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """``layer(x, states, weights, has_biases, layers, dropout, train, bidirectional, batch_first)``"""
+
+    def shapes(x: torch.Tensor, states: Any, *rest: Any) -> Any:
+        bidirectional, batch_first = rest[-2:]
+        if not isinstance(x.shape[1 if batch_first else 0], torch.SymInt):
+            return kernel(x, states, *rest)
+        finals = states if isinstance(states, (list, tuple)) else [states]
+        width = finals[0].shape[-1] * (2 if bidirectional else 1)
+        return (x.new_empty([*x.shape[:2], width]), *(torch.empty_like(s) for s in finals))
+
+    return shapes
 
 
 class OnnxTranslation:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import fx
 
-from graphopt._torch import FakeTensor, FakeTensorMode, detect_fake_mode, enable_python_dispatcher
+from graphopt._torch import (
+    RECURRENT_LAYERS,
+    FakeTensor,
+    FakeTensorMode,
+    detect_fake_mode,
+    enable_python_dispatcher,
+    recurrent_layers_of_any_length,
+)
 from graphopt.errors import InputError
 from graphopt.ir.provenance import origin
 
@@ -32,7 +40,15 @@ def value_of(node: fx.Node, mode: FakeTensorMode, module: torch.nn.Module | None
     args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
     try:
         # Without it, the C++ bodies of composite operators fix symbolic sizes to their hints.
-        with mode, enable_python_dispatcher():
+        with ExitStack() as stack:
+            stack.enter_context(mode)
+            stack.enter_context(enable_python_dispatcher())
+            if mode.shape_env is not None:
+                # A fresh size that data decides is for this value alone: torch would look for it in the
+                # next graph that is traced.
+                stack.enter_context(mode.shape_env.ignore_fresh_unbacked_symbols())
+            if node.target in RECURRENT_LAYERS:
+                stack.enter_context(recurrent_layers_of_any_length())
             return node.target(*args, **kwargs)  # type: ignore[operator]
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

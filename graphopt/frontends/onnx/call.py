@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import onnx_ir as ir
 import torch
 
 from graphopt.errors import InputError
 from graphopt.frontends.onnx.dtypes import torch_dtype
+from graphopt.frontends.onnx.values import HostValue, Value
 
 if TYPE_CHECKING:
     from graphopt.frontends.onnx.interpreter import Evaluator
-    from graphopt.frontends.onnx.values import Value
 
 # The class has methods of these names, for ``call.int("axis")``.
 _Int: TypeAlias = int
@@ -41,6 +42,8 @@ class Call:
         opset: version of the operator's domain in the model (or in the enclosing function).
         name: the node's name, or its first output's where it has none; prefixed by the names of the
             function calls around it.
+        inputs: the values of its inputs, before they take the form that the converter wants.
+        packed_output: set by a converter whose first output has an element type of 4 or 2 bits.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Call:
         opset: _Int,
         bound: Mapping[_Str, ir.Attr],
         evaluator: Evaluator,
+        inputs: Sequence[Value] = (),
     ) -> None:
         self.node = node
         self.name = name
@@ -58,15 +62,24 @@ class Call:
         self.opset = opset
         self._bound = bound
         self._evaluator = evaluator
+        self.inputs = list(inputs)
+        self._read: set[_Str] = set()
+        self._arrays = 0
+        self.packed_output: ir.DataType | None = None
 
     # -- attributes --------------------------------------------------------------------------
 
     def attribute(self, name: _Str) -> ir.Attr | None:
         """The attribute, resolved through the enclosing function's call where it is a reference."""
+        self._read.add(name)
         attr = self.node.attributes.get(name)
         if attr is not None and attr.is_ref():
             return self._bound.get(str(attr.ref_attr_name))
         return attr
+
+    def unread(self) -> list[_Str]:
+        """Names of the node's attributes that nothing has asked for yet."""
+        return [name for name in self.node.attributes if name not in self._read]
 
     def has(self, name: _Str) -> bool:
         return self.attribute(name) is not None
@@ -88,6 +101,10 @@ class Call:
         value = self._get(name, default)
         return None if value is None else list(value)
 
+    def strings(self, name: _Str) -> list[_Str]:
+        """A list of strings; empty where the node has none."""
+        return [str(v) for v in self._get(name, [])]
+
     def flag(self, name: _Str, default: bool = False) -> bool:
         return bool(self._get(name, int(default)))
 
@@ -108,9 +125,41 @@ class Call:
             return default
         return torch_dtype(value, f"attribute {name!r} of {self.name!r}")
 
+    def element_type(self, name: _Str) -> ir.DataType | None:
+        """An attribute that holds an ONNX element type, as it stands in the file."""
+        value = self._get(name, None)
+        return None if not value else ir.DataType(value)
+
     def _get(self, name: _Str, default: Any) -> Any:
         attr = self.attribute(name)
         return default if attr is None else attr.value
+
+    # -- inputs --------------------------------------------------------------------------------
+
+    def tensor_of(self, index: _Int) -> torch.Tensor:
+        """Input ``index`` as a tensor, also where the converter was given a number."""
+        source = self.node.inputs[index]
+        name = str(source.name) if source is not None else f"input {index}"
+        return self.as_tensor(self.inputs[index], name)
+
+    def as_tensor(self, value: Value, name: _Str = "value") -> torch.Tensor:
+        """The tensor form of a value."""
+        return self._evaluator.as_tensor(value, name)
+
+    def packed_type(self, index: _Int) -> ir.DataType | None:
+        """The element type of input ``index`` if it is one of 4 or 2 bits, which its tensor only carries."""
+        source = self.node.inputs[index] if index < len(self.node.inputs) else None
+        return None if source is None else self._evaluator.packed.of(source)
+
+    def host(self, index: _Int) -> HostValue | None:
+        """Input ``index`` as far as it is known while importing, else None."""
+        source = self.node.inputs[index]
+        return None if source is None else self._evaluator.demand_host(source, self.inputs[index])
+
+    def array(self, data: np.ndarray) -> torch.Tensor:
+        """A tensor of data that the converter computed; a buffer of the program unless it is one number."""
+        self._arrays += 1
+        return self.as_tensor(HostValue.from_numpy(data), f"{self.name}_{self._arrays}")
 
     # -- outputs and subgraphs ---------------------------------------------------------------
 
@@ -137,6 +186,16 @@ class Call:
             node=self.name,
             layer=self.name,
             hint=hint,
+        )
+
+    def unknown(self, index: _Int, why: _Str = "") -> InputError:
+        """An error for an input that has to be known while importing and is not."""
+        source = self.node.inputs[index]
+        name = str(source.name) if source is not None else f"input {index}"
+        return self.error(
+            f"needs its input {index} ({name!r}) to be known while importing, but the model computes it "
+            f"from data{'; ' if why else ''}{why}",
+            hint=f"if {name!r} is an input of the model, fix it: constants={{{name!r}: array}}",
         )
 
     def size_error(self, what: _Str, size: Any, wanted: Any) -> SizeError:

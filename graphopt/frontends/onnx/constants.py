@@ -17,9 +17,11 @@ from torch import nn
 
 from graphopt.errors import InputError
 from graphopt.frontends.onnx.dtypes import numpy_dtype, torch_dtype
+from graphopt.frontends.onnx.packed_types import PACKED
 from graphopt.frontends.onnx.values import Constant
 
 _LITERAL_DIGITS = 5
+_FEW = 16
 
 
 def is_literal(array: np.ndarray, from_node: bool) -> bool:
@@ -63,7 +65,7 @@ class ConstantStore:
         dtype = torch_dtype(tensor.dtype, f"tensor {value_name!r}")
         data = _to_torch(tensor, dtype, value_name)
         shape = tuple(data.shape)
-        array = data.numpy() if numpy_dtype(dtype) is not None else None
+        array = data.numpy() if numpy_dtype(dtype) is not None else _wider(data)
         literal = array is not None and is_literal(array, from_node)
         weight = not literal and value_name not in self._statistics
         trainable = weight and dtype.is_floating_point and dtype.itemsize >= 2
@@ -121,18 +123,28 @@ class ConstantStore:
         return False
 
 
+def _wider(data: torch.Tensor) -> np.ndarray | None:
+    """A few bfloat16 numbers as float32, which numpy has; None for weights and other types."""
+    small = data.dtype == torch.bfloat16 and data.numel() <= _FEW
+    return data.float().numpy() if small else None
+
+
 def _owner(module: nn.Module, target: str) -> tuple[nn.Module, str]:
     path, _, leaf = target.rpartition(".")
     return module.get_submodule(path), leaf
 
 
 def _to_torch(tensor: ir.TensorProtocol, dtype: torch.dtype, name: str) -> torch.Tensor:
+    packed = tensor.dtype in PACKED
     try:
-        if isinstance(tensor, ir.ExternalTensor):
+        if isinstance(tensor, ir.ExternalTensor) and not packed:
             return _map_external(tensor, dtype)
         array = tensor.numpy()
     except (ValueError, OSError) as error:
         raise InputError(f"the data of tensor {name!r} cannot be read: {error}", code="GO-3003") from error
+    if packed:
+        # Unpacked by onnx-ir: one element of an ml_dtypes type each.
+        return torch.from_numpy(array.astype(np.float32)).to(dtype)
     if numpy_dtype(dtype) is None and not dtype.is_complex:
         # bfloat16 and float8 come as ml_dtypes arrays, which torch takes only as raw integers.
         raw = np.ascontiguousarray(array).view(f"u{dtype.itemsize}")

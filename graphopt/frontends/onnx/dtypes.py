@@ -7,6 +7,7 @@ import onnx_ir as ir
 import torch
 
 from graphopt.errors import InputError
+from graphopt.frontends.onnx.packed_types import PACKED
 
 _TORCH: dict[ir.DataType, torch.dtype] = {
     ir.DataType.FLOAT: torch.float32,
@@ -28,7 +29,11 @@ _TORCH: dict[ir.DataType, torch.dtype] = {
     ir.DataType.FLOAT8E4M3FNUZ: torch.float8_e4m3fnuz,
     ir.DataType.FLOAT8E5M2: torch.float8_e5m2,
     ir.DataType.FLOAT8E5M2FNUZ: torch.float8_e5m2fnuz,
+    ir.DataType.FLOAT8E8M0: torch.float8_e8m0fnu,
+    **{element_type: packed.carrier for element_type, packed in PACKED.items()},
 }
+
+_ELEMENT_TYPE = {dtype: element for element, dtype in _TORCH.items() if element not in PACKED}
 
 _NUMPY: dict[torch.dtype, np.dtype] = {
     torch.float32: np.dtype(np.float32),
@@ -50,15 +55,20 @@ LOW_PRECISION = frozenset({torch.float16, torch.bfloat16})
 
 
 def torch_dtype(element_type: int | ir.DataType, what: str) -> torch.dtype:
-    """The torch dtype of an ONNX element type.
+    """The torch dtype of an ONNX element type; for 4-bit and 2-bit types the one that carries them.
 
     Raises:
-        InputError: torch has no such type (strings, 4-bit and 2-bit types); ``what`` names the tensor.
+        InputError: torch has no such type (strings); ``what`` names the tensor.
     """
     data_type = ir.DataType(element_type)
     if data_type not in _TORCH:
         raise InputError(f"{what} has element type {data_type.name}, which is not supported", code="GO-3006")
     return _TORCH[data_type]
+
+
+def element_type(dtype: torch.dtype) -> ir.DataType:
+    """The ONNX element type of a torch dtype that :func:`torch_dtype` returns."""
+    return _ELEMENT_TYPE[dtype]
 
 
 def numpy_dtype(dtype: torch.dtype) -> np.dtype | None:

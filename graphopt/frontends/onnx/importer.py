@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import traceback as fx_traceback
 
 import graphopt.frontends.onnx.converters  # noqa: F401  (fills the registry)
+from graphopt._torch import recurrent_layers_of_any_length
 from graphopt.errors import GraphoptError, InputError, UsageError, did_you_mean
 from graphopt.frontends.onnx.dims import (
     Dimension,
@@ -38,8 +39,8 @@ def import_onnx(
     source: str | os.PathLike[str] | onnx.ModelProto,
     *,
     dims: Mapping[str, DimSpec] | None = None,
-    shapes: Mapping[str, Sequence[int | str | None]] | None = None,
-    constants: Mapping[str, np.ndarray] | None = None,
+    shapes: Mapping[str, Sequence[Any]] | None = None,
+    constants: Mapping[str, np.ndarray | None] | None = None,
     base_dir: str | os.PathLike[str] | None = None,
 ) -> Program:
     """The program of an ONNX model.
@@ -53,8 +54,9 @@ def import_onnx(
         dims: what dynamic dimensions may be: ``{"batch": 1, "height": (32, 1024),
             "width": DimRange(32, 1024, multiple_of=32)}``.
         shapes: shapes of inputs for which the file gives none; entries are sizes or dimension names.
+            For an input that is a sequence, a list with the shape of each element.
         constants: values for graph inputs that are to be part of the program (a shape or an axis
-            that the model takes as an input).
+            that the model takes as an input); None for an optional input that is not given.
         base_dir: folder of external data, when ``source`` is a model in memory.
 
     Raises:
@@ -67,7 +69,7 @@ def import_onnx(
     definitions = Definitions(model)
     check_supported(model, definitions)
     _check_names("input", [*(shapes or {}), *(constants or {})], [str(v.name) for v in model.graph.inputs])
-    module = OnnxModule(model, definitions, constants)
+    module = OnnxModule(model, definitions, constants, shapes)
     inputs = module.graph_inputs
     dtypes = [_input_dtype(v) for v in inputs]
     input_shapes, dimensions = read_dimensions(inputs, shapes)
@@ -87,11 +89,11 @@ def import_onnx(
     program = Program.from_exported(
         exported,
         input_names=[str(v.name) for v in inputs],
-        output_names=_unique([str(v.name) for v in model.graph.outputs]),
+        output_names=_unique(module.output_names),
         dim_names={(a.input, a.axis): d.name for d in dimensions.values() for a in d.axes},
         dim_ranges={d.name: d.range for d in dimensions.values()},
     )
-    program.notes.extend([*notes, *_related(program, dimensions)])
+    program.notes.extend([*module.notes, *notes, *_related(program, dimensions)])
     return program
 
 
@@ -120,7 +122,7 @@ def _export(
     roots = {d.name: _torch_dim(d) for d in dimensions.values()}
     dynamic = tuple({i: roots[s] for i, s in enumerate(spec.shape) if isinstance(s, str)} for spec in shapes)
     try:
-        with fx_traceback.preserve_node_meta():
+        with fx_traceback.preserve_node_meta(), recurrent_layers_of_any_length():
             # A module takes *inputs, so its dynamic shapes are one tuple.
             shapes_of = (dynamic,) if examples else None
             return torch.export.export(module, examples, dynamic_shapes=shapes_of, strict=False)

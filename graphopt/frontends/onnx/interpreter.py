@@ -16,11 +16,14 @@ from torch.fx import traceback as fx_traceback
 
 from graphopt._torch import FakeTensorMode, unset_fake_temporarily
 from graphopt.errors import GraphoptError, InputError
+from graphopt.frontends.onnx.boundary import boundary_input, boundary_output, carried_note, input_notes
 from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.constants import ConstantStore
 from graphopt.frontends.onnx.dims import InputShape
 from graphopt.frontends.onnx.functions import Definitions
+from graphopt.frontends.onnx.packed_types import PackedTypes
 from graphopt.frontends.onnx.registry import CONVERTERS, HOST_OPS, InputKind, normal_domain
+from graphopt.frontends.onnx.unread import refuse_unread
 from graphopt.frontends.onnx.values import Constant, HostValue, Value, is_symbolic
 
 _HOST_LIMIT = 256
@@ -33,11 +36,21 @@ class OnnxModule(nn.Module):
     Args:
         model: a checked model.
         definitions: function bodies of its operators.
-        bound: graph inputs that are fixed to a value, by name.
+        bound: graph inputs that are fixed to a value, by name; None for an optional without an element.
+        shapes: the shapes of the elements of inputs that are sequences.
+
+    Attributes:
+        graph_inputs: the tensors that ``forward`` takes.
+        output_names: names of the tensors that it returns; known after its first evaluation.
+        notes: inputs and outputs that are not as the file has them.
     """
 
     def __init__(
-        self, model: ir.Model, definitions: Definitions, bound: Mapping[str, np.ndarray] | None = None
+        self,
+        model: ir.Model,
+        definitions: Definitions,
+        bound: Mapping[str, np.ndarray | None] | None = None,
+        shapes: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         bound = bound or {}
@@ -52,9 +65,18 @@ class OnnxModule(nn.Module):
             self._constants[value] = self.store.add(str(value.name), value.const_value)
         for value in graph.inputs:
             name = str(value.name)
-            if name in bound:
-                self._constants[value] = self.store.add(name, ir.tensor(bound[name]))
-        self.graph_inputs = [v for v in graph.inputs if v not in self._constants]
+            fixed = bound.get(name)
+            if fixed is not None:
+                self._constants[value] = self.store.add(name, ir.tensor(fixed))
+        self._absent = [v for v in graph.inputs if bound.get(str(v.name), 0) is None]
+        self._inputs = [
+            boundary_input(v, shapes or {})
+            for v in graph.inputs
+            if v not in self._constants and v not in self._absent
+        ]
+        self.graph_inputs = [tensor for item in self._inputs for tensor in item.tensors]
+        self.output_names: list[str] = []
+        self.notes: list[str] = []
         self.on_node: Callable[[str], None] | None = None
         self.fake_mode: FakeTensorMode | None = None
         self._shared_axes: list[list[tuple[int, int]]] = []
@@ -75,18 +97,26 @@ class OnnxModule(nn.Module):
         if self.on_node is not None:
             self.on_node("inputs")
         evaluator = Evaluator(self, self._model.opset_imports, {}, "")
-        for value, tensor in zip(self.graph_inputs, inputs, strict=True):
-            evaluator.values[value] = tensor
+        remaining = iter(inputs)
+        for item in self._inputs:
+            evaluator.values[item.value] = item.bind([next(remaining) for _ in item.tensors])
+        for value in self._absent:
+            evaluator.values[value] = None
         results = evaluator.run_graph(self._model.graph)
         outputs: list[torch.Tensor] = []
+        self.output_names, self.notes = [], input_notes(self._inputs)
         for value, result in zip(self._model.graph.outputs, results, strict=True):
-            if isinstance(result, list) or result is None:
-                raise InputError(
-                    f"output {value.name!r} is a sequence or optional, not a tensor", code="GO-3006"
-                )
-            tensor = evaluator.as_tensor(result, str(value.name))
-            # A weight or an input that is returned as it is: a program's outputs are computed nodes.
-            outputs.append(tensor if isinstance(result, torch.Tensor) else tensor.clone())
+            for name, element in boundary_output(value, result).items():
+                tensor = evaluator.as_tensor(element, name)
+                # A weight that is returned as it is: a program's outputs are computed nodes.
+                outputs.append(tensor if isinstance(element, torch.Tensor) else tensor.clone())
+                self.output_names.append(name)
+            if isinstance(result, list):
+                parts = ", ".join(repr(n) for n in self.output_names[-len(result) :])
+                self.notes.append(f"output {value.name!r} is a sequence; its elements are {parts}")
+            packed = evaluator.packed.of(value)
+            if packed is not None:
+                self.notes.append(carried_note("output", str(value.name), packed))
         return tuple(outputs)
 
     def constant(self, key: Any, name: str, tensor: ir.TensorProtocol) -> Constant:
@@ -113,7 +143,7 @@ class OnnxModule(nn.Module):
         """A buffer for an array that importing computed."""
         if name not in self._folded:
             with unset_fake_temporarily():
-                data = torch.from_numpy(np.array(value.array))
+                data = torch.from_numpy(np.array(value.array)).to(value.dtype)
                 self._folded[name] = self.store.add_buffer(name, data)
         return self.fetch(self._folded[name])
 
@@ -136,6 +166,7 @@ class Evaluator:
         self.bound = bound
         self.prefix = prefix
         self.values: dict[ir.Value, Value] = {}
+        self.packed = PackedTypes()
 
     # -- graphs ------------------------------------------------------------------------------
 
@@ -166,10 +197,10 @@ class Evaluator:
     def run_node(self, node: ir.Node) -> None:
         name = self.prefix + (node.name or (node.outputs[0].name if node.outputs else "") or node.op_type)
         opset = self.opsets.get(normal_domain(node.domain), 1)
-        call = Call(node, name, opset, self.bound, self)
         inputs = [self.lookup(v) for v in node.inputs]
         while inputs and inputs[-1] is None:
             inputs.pop()
+        call = Call(node, name, opset, self.bound, self, inputs)
         with fx_traceback.annotate({"onnx_node": name, "onnx_op": node.op_type}):
             try:
                 result = self._evaluate(call, inputs)
@@ -186,6 +217,7 @@ class Evaluator:
         results = result if isinstance(result, tuple) else (result,)
         for value, item in zip(node.outputs, results, strict=False):
             self.values[value] = item
+        self.packed.pass_on(call)
         if self.module.on_node is not None:
             self.module.on_node(name)
 
@@ -193,13 +225,16 @@ class Evaluator:
         node = call.node
         if node.op_type == "Constant" and normal_domain(node.domain) == "":
             return self._constant(call)
+        converter = CONVERTERS.find(node.domain, node.op_type, call.opset)
         hosted = self._evaluate_on_host(call, inputs)
         if hosted is not None:
+            refuse_unread(call, converter)
             return hosted
-        converter = CONVERTERS.find(node.domain, node.op_type, call.opset)
         if converter is not None:
             arguments = [self._as_kind(call, i, v, converter.kind(i)) for i, v in enumerate(inputs)]
-            return converter.function(call, *arguments)
+            result = converter.function(call, *arguments)
+            refuse_unread(call, converter)
+            return result
         return self._run_function(call, inputs)
 
     def _constant(self, call: Call) -> Constant:
@@ -224,7 +259,13 @@ class Evaluator:
         scope = Evaluator(self.module, opsets, attributes, f"{call.name}/")
         for index, value in enumerate(function.inputs):
             scope.values[value] = inputs[index] if index < len(inputs) else None
-        return tuple(scope.run_graph(function))
+            packed = call.packed_type(index)
+            if packed is not None:
+                scope.packed.set(value, packed)
+        results = tuple(scope.run_graph(function))
+        if function.outputs:
+            call.packed_output = scope.packed.of(function.outputs[0])
+        return results
 
     # -- shape arithmetic --------------------------------------------------------------------
 
@@ -243,7 +284,7 @@ class Evaluator:
         too_big = isinstance(result, HostValue) and result.size > _HOST_LIMIT
         return None if too_big else result
 
-    def _demand_host(self, value: ir.Value, given: Value) -> HostValue | None:
+    def demand_host(self, value: ir.Value, given: Value) -> HostValue | None:
         """The host form of a value, evaluated from its producers if it was traced as a tensor.
 
         Float constants are traced, since they may be weights; when their result turns out to be the
@@ -261,7 +302,7 @@ class Evaluator:
             return None
         hosts: list[HostValue | None] = []
         for item in node.inputs:
-            source = None if item is None else self._demand_host(item, self.lookup(item))
+            source = None if item is None else self.demand_host(item, self.lookup(item))
             if item is not None and source is None:
                 return None
             hosts.append(source)
@@ -278,13 +319,9 @@ class Evaluator:
         name = str(source.name) if source is not None else f"input {index}"
         if kind is InputKind.HOST:
             assert source is not None
-            host = self._demand_host(source, value)
+            host = self.demand_host(source, value)
             if host is None:
-                raise call.error(
-                    f"needs its input {index} ({name!r}) to be known while importing, "
-                    "but the model computes it from data",
-                    hint=f"if {name!r} is an input of the model, fix it: constants={{{name!r}: array}}",
-                )
+                raise call.unknown(index)
             return host
         if kind is InputKind.OPERAND and not isinstance(value, torch.Tensor):
             number = self._scalar(call, index, value)

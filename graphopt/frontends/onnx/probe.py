@@ -25,6 +25,7 @@ from graphopt._torch import (
     ShapeEnv,
     StatelessSymbolicContext,
     enable_python_dispatcher,
+    recurrent_layers_of_any_length,
 )
 from graphopt.errors import GraphoptError
 from graphopt.frontends.onnx.call import SizeError
@@ -117,7 +118,12 @@ class _Run:
         level = log.level
         log.setLevel(logging.CRITICAL)
         try:
-            with mode, torch.no_grad(), enable_python_dispatcher():
+            with (
+                mode,
+                torch.no_grad(),
+                enable_python_dispatcher(),
+                recurrent_layers_of_any_length(),
+            ):
                 self.module(*inputs)
         finally:
             log.setLevel(level)

@@ -11,7 +11,7 @@ shape arithmetic never becomes a tensor.  They may return None to say "as a tens
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,12 @@ TENSOR, OPERAND, HOST, VALUE = InputKind.TENSOR, InputKind.OPERAND, InputKind.HO
 
 @dataclass(frozen=True)
 class Converter:
-    """A function with the operator it evaluates and the form of its inputs."""
+    """A function with the operator it evaluates and the form of its inputs.
+
+    Attributes:
+        ignores: attributes that may stay unread: they say nothing about the result, or only in a mode
+            of the operator that the node does not use.
+    """
 
     domain: str
     op_type: str
@@ -47,6 +52,7 @@ class Converter:
     function: Callable[..., Any]
     kinds: Mapping[int, InputKind] = field(default_factory=dict)
     default_kind: InputKind = InputKind.TENSOR
+    ignores: frozenset[str] = frozenset()
 
     def kind(self, index: int) -> InputKind:
         return self.kinds.get(index, self.default_kind)
@@ -92,17 +98,20 @@ class Registry:
         host: tuple[int, ...] = (),
         kinds: Mapping[int, InputKind] | None = None,
         default: InputKind = InputKind.TENSOR,
+        ignores: Collection[str] = (),
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Decorator: registers ``function(call, *inputs)`` as the converter of an operator.
 
         Args:
             host: indices of inputs that must be known at import time (shapes, axes, ...).
             kinds: form of single inputs, where it is not ``default``.
+            ignores: attributes that may stay unread; every other one that a node carries and the
+                function did not ask for is an error, unless it has its default value.
         """
         table = dict(kinds or {}) | {i: InputKind.HOST for i in host}
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
-            self.add(Converter(domain, op_type, since, function, table, default))
+            self.add(Converter(domain, op_type, since, function, table, default, frozenset(ignores)))
             return function
 
         return register

@@ -111,7 +111,8 @@ class Constant:
         name: ONNX value name.
         target: where the importer's module holds the tensor (a dotted attribute name).
         dtype, shape: of the tensor.
-        array: the data, in the tensor's own memory; None when numpy has no such dtype.
+        array: the data, in the tensor's own memory, or a few bfloat16 numbers as float32; None when
+            numpy has no such dtype.
         literal: the tensor is a number of the model's formulas rather than a weight (see
             ``constants.is_literal``); elementwise operators take it as a Python scalar.
         trainable: a float tensor that becomes a parameter.

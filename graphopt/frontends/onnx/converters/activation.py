@@ -141,11 +141,12 @@ def _one_hot_of_max(x: torch.Tensor, axis: int) -> torch.Tensor:
     return torch.zeros_like(x).scatter(axis, first, 1.0)
 
 
-@op("Dropout", since=1, default=VALUE, kinds={2: HOST})
-def dropout(call: Call, x: Any, ratio: Any = None, training: HostValue | None = None) -> Any:
-    """In inference the identity; the mask, where asked for, is all true."""
-    if training is not None and training.number():
-        raise call.error("is in training mode", "export the model in evaluation mode")
+@op("Dropout", since=1, ignores=("is_test", "ratio"))
+@op("Dropout", since=12, default=VALUE, kinds={1: HOST, 2: HOST}, ignores=("seed",))
+def dropout(call: Call, x: Any, ratio: HostValue | None = None, training: HostValue | None = None) -> Any:
+    """Where nothing is dropped the identity; the mask, where asked for, is all true."""
+    if training is not None and training.number() and (ratio is None or ratio.number() != 0):
+        raise call.error("is in training mode, and random", "export the model in evaluation mode")
     if not call.wants(1):
         return x
     return x, torch.full(x.shape, 1, dtype=torch.bool if call.opset >= 10 else x.dtype)

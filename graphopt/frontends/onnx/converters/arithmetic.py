@@ -9,10 +9,23 @@ from typing import Any
 import torch
 
 from graphopt.frontends.onnx.call import Call
+from graphopt.frontends.onnx.converters.unsigned import (
+    UNSIGNED,
+    divided,
+    modular,
+    ordered,
+    signed,
+    unsigned_dtype,
+    wrap,
+)
 from graphopt.frontends.onnx.registry import OPERAND, op
 
 Operand = Any
 """A tensor, or a Python or symbolic number; never two numbers at once."""
+
+
+LEGACY_BROADCAST = frozenset({"axis", "broadcast"})
+"""Attributes of opset 6 and below that :func:`legacy_broadcast` reads where they mean something."""
 
 
 def legacy_broadcast(call: Call, x: torch.Tensor, other: Operand) -> Operand:
@@ -35,6 +48,9 @@ def _is_integer(a: Operand, b: Operand) -> bool:
 
 def divide(a: Operand, b: Operand) -> torch.Tensor:
     """ONNX Div: integers are divided towards zero."""
+    unsigned = unsigned_dtype(a, b)
+    if unsigned is not None:
+        return divided(a, b, unsigned)[0]
     if _is_integer(a, b):
         return torch.div(_tensor(a, b), b, rounding_mode="trunc")
     # torch.div(number, tensor) would give reciprocal and mul; ONNX divides.
@@ -42,7 +58,7 @@ def divide(a: Operand, b: Operand) -> torch.Tensor:
 
 
 def _register_binary(op_type: str, function: Callable[[Operand, Operand], torch.Tensor]) -> None:
-    @op(op_type, since=1, default=OPERAND)
+    @op(op_type, since=1, default=OPERAND, ignores=LEGACY_BROADCAST)
     def legacy(call: Call, a: Operand, b: Operand) -> torch.Tensor:
         return function(a, legacy_broadcast(call, a, b))
 
@@ -63,11 +79,16 @@ def _sub(a: Operand, b: Operand) -> torch.Tensor:
     return torch.sub(a, b) if isinstance(a, torch.Tensor) else torch.rsub(b, a)
 
 
-for _name, _function in {"Add": _add, "Sub": _sub, "Mul": _mul, "Div": divide}.items():
+for _name, _function in {
+    "Add": modular(_add),
+    "Sub": modular(_sub),
+    "Mul": modular(_mul),
+    "Div": divide,
+}.items():
     _register_binary(_name, _function)
 
 
-@op("Pow", since=1, default=OPERAND)
+@op("Pow", since=1, default=OPERAND, ignores=LEGACY_BROADCAST)
 def power(call: Call, base: Operand, exponent: Operand) -> torch.Tensor:
     """The result has the base's type, also where the exponent's is wider."""
     exponent = legacy_broadcast(call, base, exponent) if call.opset < 7 else exponent
@@ -85,23 +106,27 @@ def power(call: Call, base: Operand, exponent: Operand) -> torch.Tensor:
 @op("Mod", since=10, default=OPERAND)
 def modulo(call: Call, a: Operand, b: Operand) -> torch.Tensor:
     """``fmod=0``: the divisor's sign (integers only); ``fmod=1``: the dividend's, as C has it."""
+    unsigned = unsigned_dtype(a, b)
+    if unsigned is not None:
+        call.flag("fmod")  # both signs are that of a positive number
+        return divided(a, b, unsigned)[1]
     remainder = torch.fmod if call.flag("fmod") else torch.remainder
     return remainder(_tensor(a, b), b)
 
 
 @op("BitShift", since=11)
 def bit_shift(call: Call, x: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
-    if x.dtype in (torch.uint16, torch.uint32, torch.uint64):
-        wide, count = x.to(torch.int64), bits.to(torch.int64)
-        mask = (1 << (8 * x.dtype.itemsize)) - 1
-        if x.dtype == torch.uint64:
-            if call.str("direction") == "LEFT":
-                return (wide << count).to(x.dtype)
-            # Shift the sign bit away first: int64 shifts right arithmetically.
-            low = (wide >> count) & ~(torch.full_like(wide, -1) << (64 - count))
-            return torch.where(count == 0, wide, low).to(x.dtype)
-        return ((wide << count if call.str("direction") == "LEFT" else wide >> count) & mask).to(x.dtype)
-    return x << bits if call.str("direction") == "LEFT" else x >> bits
+    """Unsigned numbers: what is shifted out is gone, zeros come in."""
+    leftwards = call.str("direction") == "LEFT"
+    shift = torch.bitwise_left_shift if leftwards else torch.bitwise_right_shift
+    if x.dtype not in UNSIGNED:
+        return shift(x, bits)
+    wide, count = signed(x), signed(bits)
+    if leftwards or x.dtype != torch.uint64:
+        return wrap(shift(wide, count), x.dtype)
+    # int64 shifts its sign bit in from the left: those places are cleared.
+    places = torch.bitwise_left_shift(torch.full_like(wide, -1), 64 - count)
+    return torch.where(count == 0, wide, shift(wide, count) & ~places).to(x.dtype)
 
 
 def _fold(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -115,8 +140,8 @@ def _fold(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 
 op("Sum")(_fold(torch.add))
-op("Max")(_fold(torch.maximum))
-op("Min")(_fold(torch.minimum))
+op("Max")(_fold(ordered(torch.maximum)))
+op("Min")(_fold(ordered(torch.minimum)))
 
 
 @op("Mean")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -11,18 +12,8 @@ from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.dtypes import torch_dtype
 from graphopt.frontends.onnx.registry import op
 
-_ATTRIBUTES = {
-    "is_causal",
-    "kv_num_heads",
-    "q_num_heads",
-    "qk_matmul_output_mode",
-    "scale",
-    "softcap",
-    "softmax_precision",
-}
 
-
-@op("RotaryEmbedding", since=23)
+@op("RotaryEmbedding", since=23, ignores=("num_heads",))
 def rotary_embedding(
     call: Call,
     x: torch.Tensor,
@@ -56,7 +47,7 @@ def rotary_embedding(
     return y.transpose(1, 2).reshape(original) if flat else y
 
 
-@op("Attention", since=23)
+@op("Attention", since=23, ignores=("kv_num_heads", "q_num_heads", "qk_matmul_output_mode"))
 def attention(
     call: Call,
     query: torch.Tensor,
@@ -71,9 +62,6 @@ def attention(
 
     Outputs: Y, present key, present value, and the scores in the stage that ``qk_matmul_output_mode`` names.
     """
-    for name in call.node.attributes:
-        if name not in _ATTRIBUTES:
-            raise call.error(f"has the attribute {name!r}, which is not supported")
     flat = query.ndim == 3
     if flat:
         heads = call.int("q_num_heads")
@@ -86,10 +74,12 @@ def attention(
     causal = call.flag("is_causal")
     softcap = call.float("softcap", 0.0)
     grouped = query.shape[1] != key.shape[1]
-    bias = _bias(query, key, mask, past_length, causal, valid_lengths)
+    window = (call.int("left_window_size", -1), call.int("right_window_size", -1))
+    visible = _visible(query, key, past_length, causal, window, valid_lengths)
+    bias = _bias(key, mask, visible)
     plain = not softcap and not call.wants(3) and call.int("softmax_precision", 0) in (0, 1, 10, 16)
     if plain:
-        only_causal = causal and mask is None and past_key is None and valid_lengths is None
+        only_causal = causal and max(window) < 0 and all(v is None for v in (mask, past_key, valid_lengths))
         y = F.scaled_dot_product_attention(
             query,
             key,
@@ -111,34 +101,48 @@ def _heads(x: torch.Tensor, heads: int) -> torch.Tensor:
     return x.reshape(x.shape[0], x.shape[1], heads, x.shape[2] // heads).transpose(1, 2)
 
 
-def _bias(
+def _visible(
     query: torch.Tensor,
     key: torch.Tensor,
-    mask: torch.Tensor | None,
     past_length: Any,
     causal: bool,
+    window: tuple[int, int],
     valid_lengths: torch.Tensor | None,
 ) -> torch.Tensor | None:
-    """Mask, causal order and lengths of the caches, joined: boolean, or added to the scores."""
-    total = key.shape[2]
-    if mask is not None and mask.shape[-1] != total:
-        # A shorter mask hides the rest.
-        missing = total - mask.shape[-1]
-        mask = F.pad(mask, [0, missing], value=False if mask.dtype == torch.bool else float("-inf"))
-    visible: torch.Tensor | None = None
-    if causal:
+    """Which keys each query may see, by position: [S, T] or [B, 1, S, T]; None for all.
+
+    Queries stand after the past, or at the end of what is valid of a cache of fixed size.  A window
+    reaches so many keys to the left and right; -1 is no bound.
+    """
+    left, right = window
+    column = torch.arange(key.shape[2], device=query.device).unsqueeze(0)
+    allowed: list[torch.Tensor] = []
+    if causal or left >= 0 or right >= 0:
         row = torch.arange(query.shape[2], device=query.device).unsqueeze(1) + past_length
-        visible = torch.arange(total, device=query.device).unsqueeze(0) <= row
-    if valid_lengths is not None:
-        used = torch.arange(total, device=query.device) < valid_lengths.reshape(-1, 1, 1, 1)
-        if causal:
-            row = torch.arange(query.shape[2], device=query.device).unsqueeze(1)
+        if valid_lengths is not None:
             row = row + valid_lengths.reshape(-1, 1, 1, 1) - query.shape[2]
-            visible = torch.arange(total, device=query.device) <= row
-            used = used & visible
-        visible = used
-    if mask is None or visible is None:
-        return visible if mask is None else mask
+        if causal:
+            allowed.append(column <= row)
+        if left >= 0:
+            allowed.append(row - column <= left)
+        if right >= 0:
+            allowed.append(column - row <= right)
+    if valid_lengths is not None:
+        allowed.append(column < valid_lengths.reshape(-1, 1, 1, 1))
+    return functools.reduce(torch.logical_and, allowed) if allowed else None
+
+
+def _bias(key: torch.Tensor, mask: torch.Tensor | None, visible: torch.Tensor | None) -> torch.Tensor | None:
+    """Mask and visibility, joined: boolean, or added to the scores."""
+    if mask is None:
+        return visible
+    missing = key.shape[2] - mask.shape[-1]
+    if missing != 0:
+        # A shorter mask hides the rest.
+        mask = F.pad(mask, [0, missing], value=False if mask.dtype == torch.bool else float("-inf"))
+    mask = mask.unsqueeze(0) if mask.ndim == 1 else mask
+    if visible is None:
+        return mask
     if mask.dtype == torch.bool:
         return mask & visible
     return torch.where(visible, mask, float("-inf"))

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from graphopt.frontends.onnx.call import Call
-from graphopt.frontends.onnx.converters.arithmetic import legacy_broadcast
+from graphopt.frontends.onnx.converters.arithmetic import LEGACY_BROADCAST, legacy_broadcast
+from graphopt.frontends.onnx.converters.unsigned import modular, ordered
 from graphopt.frontends.onnx.registry import OPERAND, op
 
 _MIRRORED = {
@@ -24,9 +25,11 @@ def _register_comparison(op_type: str, function: Callable[..., torch.Tensor]) ->
     def compare(call: Call, a: Any, b: Any) -> torch.Tensor:
         if call.opset < 7:
             b = legacy_broadcast(call, a, b)
-        return function(a, b) if isinstance(a, torch.Tensor) else _MIRRORED[function](b, a)
+        if isinstance(a, torch.Tensor):
+            return ordered(function)(a, b)
+        return ordered(_MIRRORED[function])(b, a)
 
-    op(op_type, default=OPERAND)(compare)
+    op(op_type, default=OPERAND, ignores=LEGACY_BROADCAST)(compare)
 
 
 for _name, _function in {
@@ -40,7 +43,7 @@ for _name, _function in {
 
 
 def _register_pair(op_type: str, function: Callable[..., torch.Tensor]) -> None:
-    @op(op_type)
+    @op(op_type, ignores=LEGACY_BROADCAST)
     def converter(call: Call, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return function(a, legacy_broadcast(call, a, b) if call.opset < 7 else b)
 
@@ -63,7 +66,7 @@ def logical_not(call: Call, x: torch.Tensor) -> torch.Tensor:
 
 @op("BitwiseNot", since=18)
 def bitwise_not(call: Call, x: torch.Tensor) -> torch.Tensor:
-    return torch.bitwise_not(x)
+    return modular(torch.bitwise_not)(x)
 
 
 @op("IsNaN", since=9)
@@ -85,5 +88,5 @@ def is_inf(call: Call, x: torch.Tensor) -> torch.Tensor:
 def where(call: Call, condition: torch.Tensor, a: Any, b: Any) -> torch.Tensor:
     if not isinstance(a, torch.Tensor) and not isinstance(b, torch.Tensor):
         # Two numbers lose the element type that the model gives them.
-        raise call.error("selects between two scalars of unknown type")
+        a, b = call.tensor_of(1), call.tensor_of(2)
     return torch.where(condition, a, b)

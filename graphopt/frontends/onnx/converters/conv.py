@@ -16,7 +16,7 @@ _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-@op("Conv", since=1)
+@op("Conv", since=1, ignores=("kernel_shape", "pads"))
 def conv(call: Call, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """X [N, C, *size], W [M, C/group, *kernel] -> [N, M, *size']."""
     return convolve(call, x, weight, bias)
@@ -41,7 +41,7 @@ def convolve(call: Call, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tens
     return _CONV[rank](x, weight, bias, strides, padding, dilations, call.int("group", 1))
 
 
-@op("ConvTranspose", since=1)
+@op("ConvTranspose", since=1, ignores=("auto_pad", "kernel_shape", "pads"))
 def conv_transpose(
     call: Call, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -90,7 +90,7 @@ def _transpose_pads(
         reach = strides[i] * (x.shape[2 + i] - 1) + extra[i] + (kernel[i] - 1) * dilations[i] + 1
         total = reach - out
         half = total // 2
-        small_first = auto_pad != "SAME_LOWER" if call.has("auto_pad") else True
+        small_first = auto_pad == "SAME_UPPER"
         begin.append(half if small_first else total - half)
         end.append(total - half if small_first else half)
     return begin, end
@@ -102,14 +102,18 @@ def _crop_or_extend(
     for axis, (start, more) in enumerate(zip(begin, extend, strict=True), start=2):
         size = full.shape[axis]
         if isinstance(start, int) and start < 0:
-            raise ValueError("ConvTranspose with negative pads at the beginning")
+            full = torch.cat([_bias_alone(full, bias, axis, -start), full], dim=axis)
+            size, start = size - start, 0
         if isinstance(more, int) and more > 0:
-            shape = list(full.shape)
-            shape[axis] = more
-            tail = full.new_zeros(shape)
-            if bias is not None:
-                tail = tail + bias.reshape([1, -1, *[1] * (full.ndim - 2)])
-            full = torch.cat([full, tail], dim=axis)
+            full = torch.cat([full, _bias_alone(full, bias, axis, more)], dim=axis)
             size, more = size + more, 0
         full = full.narrow(axis, start, size + more - start)
     return full
+
+
+def _bias_alone(full: torch.Tensor, bias: torch.Tensor | None, axis: int, length: int) -> torch.Tensor:
+    """What stands where no input reaches: ``length`` places along ``axis``."""
+    shape = list(full.shape)
+    shape[axis] = length
+    zeros = full.new_zeros(shape)
+    return zeros if bias is None else zeros + bias.reshape([1, -1, *[1] * (full.ndim - 2)])

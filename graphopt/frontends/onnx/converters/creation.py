@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from graphopt.frontends.onnx.call import Call
-from graphopt.frontends.onnx.dtypes import torch_dtype
+from graphopt.frontends.onnx.dtypes import LOW_PRECISION, torch_dtype
 from graphopt.frontends.onnx.registry import HOST, op
 from graphopt.frontends.onnx.values import HostValue
 
@@ -19,9 +19,13 @@ def constant_of_shape(call: Call, shape: HostValue) -> torch.Tensor:
     return torch.full(shape.numbers(), tensor.numpy().ravel()[0].item(), dtype=dtype)
 
 
-@op("Range", since=11, default=HOST)
+@op("Range", since=11, default=HOST, ignores=("stash_type",))
 def value_range(call: Call, start: HostValue, limit: HostValue, delta: HostValue) -> torch.Tensor:
-    return torch.arange(start.number(), limit.number(), delta.number(), dtype=start.dtype)
+    if start.dtype not in LOW_PRECISION:
+        return torch.arange(start.number(), limit.number(), delta.number(), dtype=start.dtype)
+    # Steps of half precision would add up their rounding.
+    wide = torch_dtype(call.int("stash_type", 1), f"attribute 'stash_type' of {call.name!r}")
+    return torch.arange(start.number(), limit.number(), delta.number(), dtype=wide).to(start.dtype)
 
 
 @op("EyeLike", since=9)

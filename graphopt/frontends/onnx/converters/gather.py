@@ -59,4 +59,11 @@ def gather_nd(call: Call, x: torch.Tensor, indices: torch.Tensor) -> torch.Tenso
 
 @op("Compress", since=9)
 def compress(call: Call, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-    raise call.error("has an output whose size depends on data")
+    """Keeps the slices for which ``condition`` [n] holds; without an axis, of X as one row.
+
+    How many there are is known at run time only; a condition may be shorter than the axis.
+    """
+    axis = call.int("axis")
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    return x.index_select(axis % x.ndim, torch.nonzero(condition.reshape(-1)).squeeze(1))

@@ -14,7 +14,7 @@ def matmul(call: Call, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.matmul(a, b)
 
 
-@op("Gemm", since=1)
+@op("Gemm", since=1, ignores=("broadcast",))
 def gemm(call: Call, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
     """``alpha * A' @ B' + beta * C``; the form of a linear layer becomes ``aten.linear``."""
     alpha, beta = call.float("alpha", 1.0), call.float("beta", 1.0)

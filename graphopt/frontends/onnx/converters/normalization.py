@@ -12,7 +12,7 @@ from graphopt.frontends.onnx.dtypes import LOW_PRECISION
 from graphopt.frontends.onnx.registry import op
 
 
-@op("BatchNormalization", since=1)
+@op("BatchNormalization", since=1, ignores=("is_test", "momentum"))
 def batch_normalization(
     call: Call,
     x: torch.Tensor,

@@ -13,7 +13,7 @@ from graphopt.frontends.onnx.registry import HOST, op
 from graphopt.frontends.onnx.values import HostValue
 
 
-@op("Pad", since=1)
+@op("Pad", since=1, ignores=("paddings",))
 def pad_attributes(call: Call, x: torch.Tensor) -> torch.Tensor:
     pads = call.ints("pads") or call.ints("paddings")
     return pad_axes(call, x, pads, None, call.float("value", 0.0))

@@ -58,7 +58,7 @@ class _Window:
         return any(not isinstance(p, int) or p != 0 for p in (*self.begin, *self.end))
 
 
-@op("MaxPool", since=1)
+@op("MaxPool", since=1, ignores=("pads", "storage_order"))
 def max_pool(call: Call, x: torch.Tensor) -> Any:
     """X [N, C, *size] -> [N, C, *size'], and on request the flat indices of the maxima."""
     window = _Window(call, x)
@@ -121,7 +121,7 @@ def _column_major(indices: torch.Tensor, sizes: Sequence[Any]) -> torch.Tensor:
     return result
 
 
-@op("AveragePool", since=1)
+@op("AveragePool", since=1, ignores=("pads",))
 def average_pool(call: Call, x: torch.Tensor) -> torch.Tensor:
     """X [N, C, *size] -> [N, C, *size']."""
     window = _Window(call, x)
@@ -163,7 +163,7 @@ def _window_sum(x: torch.Tensor, window: _Window) -> torch.Tensor:
     return convolve(x, kernel, None, window.strides, 0, window.dilations, channels)
 
 
-@op("LpPool", since=1)
+@op("LpPool", since=1, ignores=("pads",))
 def lp_pool(call: Call, x: torch.Tensor) -> torch.Tensor:
     window = _Window(call, x)
     p = call.int("p", 2)

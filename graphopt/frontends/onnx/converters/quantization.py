@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import onnx_ir as ir
 import torch
 
 from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.converters.cast import cast_to
 from graphopt.frontends.onnx.converters.conv import convolve
+from graphopt.frontends.onnx.dtypes import element_type, torch_dtype
+from graphopt.frontends.onnx.packed_types import PACKED, to_packed
 from graphopt.frontends.onnx.registry import op
+
+_LAYOUT = ("axis", "block_size")
+"""What a scale of one number has no use for."""
 
 
 def _along_axis(call: Call, x: torch.Tensor, parameter: torch.Tensor | None) -> torch.Tensor | None:
@@ -30,34 +36,45 @@ def _along_axis(call: Call, x: torch.Tensor, parameter: torch.Tensor | None) -> 
 
 
 def quantize(
-    x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, dtype: torch.dtype, saturate: bool = True
+    x: torch.Tensor,
+    scale: torch.Tensor,
+    zero: torch.Tensor | None,
+    target: ir.DataType,
+    saturate: bool = True,
 ) -> torch.Tensor:
     """``saturate(round(x / scale) + zero)``, halves to even."""
     scaled = x / scale
+    dtype = torch_dtype(target, "the quantised type")
+    packed = PACKED.get(target)
     if dtype.is_floating_point:
-        return cast_to(scaled, dtype, saturate)
+        return to_packed(scaled, packed) if packed is not None else cast_to(scaled, dtype, saturate)
     rounded = torch.round(scaled)
     if zero is not None:
         rounded = rounded + zero.to(rounded.dtype)
     info = torch.iinfo(dtype)
-    return torch.clamp(rounded, info.min, info.max).to(dtype)
+    low, high = (info.min, info.max) if packed is None else (packed.low, packed.high)
+    return torch.clamp(rounded, low, high).to(dtype)
 
 
-@op("QuantizeLinear", since=10)
+@op("QuantizeLinear", since=10, ignores=_LAYOUT)
 def quantize_linear(
     call: Call, x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None = None
 ) -> torch.Tensor:
-    dtype = zero.dtype if zero is not None else call.dtype("output_dtype", torch.uint8)
-    assert dtype is not None
+    target = call.packed_type(2)
+    if target is None:
+        declared = call.element_type("output_dtype") or ir.DataType.UINT8
+        target = declared if zero is None else element_type(zero.dtype)
+    if target in PACKED:
+        call.packed_output = target
     source = x.float() if not x.dtype.is_floating_point else x
     scale_ = _along_axis(call, x, scale)
     assert scale_ is not None
     return quantize(
-        source, scale_.to(source.dtype), _along_axis(call, x, zero), dtype, call.flag("saturate", True)
+        source, scale_.to(source.dtype), _along_axis(call, x, zero), target, call.flag("saturate", True)
     )
 
 
-@op("DequantizeLinear", since=10)
+@op("DequantizeLinear", since=10, ignores=_LAYOUT)
 def dequantize_linear(
     call: Call, x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -77,12 +94,13 @@ def dequantize_linear(
 @op("DynamicQuantizeLinear", since=11)
 def dynamic_quantize_linear(call: Call, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """uint8 with a scale and zero point from the data, whose range is made to hold 0."""
-    low = torch.clamp(x.amin(), max=0.0)
-    high = torch.clamp(x.amax(), min=0.0)
+    axes = list(range(x.ndim))
+    low = torch.clamp(x.amin(axes), max=0.0)
+    high = torch.clamp(x.amax(axes), min=0.0)
     scale = (high - low) / 255.0
     safe = torch.where(scale == 0, torch.ones_like(scale), scale)
     zero = torch.clamp(torch.round(-low / safe), 0, 255).to(torch.uint8)
-    return quantize(x, safe, zero, torch.uint8), scale, zero
+    return quantize(x, safe, zero, ir.DataType.UINT8), scale, zero
 
 
 def _centred(x: torch.Tensor, zero: torch.Tensor | None, axis_shape: list[int]) -> torch.Tensor:
@@ -105,7 +123,7 @@ def matmul_integer(
     return torch.matmul(_centred(a, a_zero, rows), _centred(b, b_zero, columns))
 
 
-@op("ConvInteger", since=10)
+@op("ConvInteger", since=10, ignores=("kernel_shape", "pads"))
 def conv_integer(
     call: Call,
     x: torch.Tensor,
@@ -135,7 +153,7 @@ def _integer_convolution(
 def _requantize(
     sums: torch.Tensor, factor: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor
 ) -> torch.Tensor:
-    return quantize(sums.to(torch.float32) * factor, scale.float(), zero, zero.dtype)
+    return quantize(sums.to(torch.float32) * factor, scale.float(), zero, element_type(zero.dtype))
 
 
 @op("QLinearMatMul", since=10)
@@ -155,7 +173,7 @@ def qlinear_matmul(
     return _requantize(sums, rows.float() * b_scale.float(), y_scale, y_zero)
 
 
-@op("QLinearConv", since=10)
+@op("QLinearConv", since=10, ignores=("kernel_shape", "pads"))
 def qlinear_conv(
     call: Call,
     x: torch.Tensor,

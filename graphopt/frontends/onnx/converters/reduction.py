@@ -92,7 +92,7 @@ def _register(op_type: str, function: Reduce, axes_input_since: int) -> None:
     def axes_as_attribute(call: Call, x: torch.Tensor) -> torch.Tensor:
         return reduce(call, x, call.ints("axes"))
 
-    @op(op_type, since=axes_input_since, kinds={1: HOST})
+    @op(op_type, since=axes_input_since, kinds={1: HOST}, ignores=("keepdims", "noop_with_empty_axes"))
     def axes_as_input(call: Call, x: torch.Tensor, axes: HostValue | None = None) -> torch.Tensor:
         # Absent axes count as empty ones.
         numbers = [] if axes is None else axes.numbers()

@@ -27,6 +27,18 @@ _INTERPOLATE = {
 }
 
 
+_OF_SOME_MODES = (
+    "antialias",
+    "coordinate_transformation_mode",
+    "cubic_coeff_a",
+    "exclude_outside",
+    "extrapolation_value",
+    "keep_aspect_ratio_policy",
+    "mode",
+    "nearest_mode",
+)
+
+
 @dataclass(frozen=True)
 class AxisResize:
     """How one axis changes.
@@ -45,23 +57,23 @@ class AxisResize:
     roi: tuple[float, float] | None
 
 
-@op("Upsample", since=7)
+@op("Upsample", since=7, ignores=("mode",))
 def upsample_attribute(call: Call, x: torch.Tensor) -> torch.Tensor:
     return _resize(call, x, _by_scales(x, call.floats("scales"), None, None), "asymmetric", "floor")
 
 
-@op("Upsample", since=9, host=(1,))
+@op("Upsample", since=9, host=(1,), ignores=("mode",))
 def upsample(call: Call, x: torch.Tensor, scales: HostValue) -> torch.Tensor:
     return _resize(call, x, _by_scales(x, scales.numbers(), None, None), "asymmetric", "floor")
 
 
-@op("Resize", since=10, host=(1,))
+@op("Resize", since=10, host=(1,), ignores=("mode",))
 def resize_10(call: Call, x: torch.Tensor, scales: HostValue) -> torch.Tensor:
     """Version 10 knows one coordinate transformation."""
     return _resize(call, x, _by_scales(x, scales.numbers(), None, None), "asymmetric", "floor")
 
 
-@op("Resize", since=11, kinds={1: HOST, 2: HOST, 3: HOST})
+@op("Resize", since=11, kinds={1: HOST, 2: HOST, 3: HOST}, ignores=_OF_SOME_MODES)
 def resize(
     call: Call,
     x: torch.Tensor,

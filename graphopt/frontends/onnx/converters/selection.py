@@ -53,9 +53,24 @@ def one_hot(call: Call, indices: torch.Tensor, depth: HostValue, values: torch.T
 
 @op("NonZero", since=9)
 def non_zero(call: Call, x: torch.Tensor) -> torch.Tensor:
-    raise call.error("has an output whose size depends on data")
+    """The indices of entries that are not zero, [rank, found]; how many is known at run time only."""
+    return torch.nonzero(x).transpose(0, 1)
 
 
 @op("Unique", since=11)
 def unique(call: Call, x: torch.Tensor) -> Any:
-    raise call.error("has an output whose size depends on data")
+    """Distinct entries (or slices along ``axis``), where each is first, its number for each, and counts."""
+    axis = call.int("axis")
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    axis = axis % x.ndim
+    values, inverse, counts = torch.unique(x, return_inverse=True, return_counts=True, dim=axis)
+    places = torch.arange(x.shape[axis], device=x.device)
+    first = torch.full_like(counts, x.shape[axis]).scatter_reduce(0, inverse, places, "amin")
+    if not call.flag("sorted", True):
+        # torch sorts; ONNX then wants the order of first occurrence.
+        order = torch.argsort(first)
+        rank = torch.argsort(order)
+        values, first = values.index_select(axis, order), first.index_select(0, order)
+        counts, inverse = counts.index_select(0, order), rank.index_select(0, inverse)
+    return values, first, inverse, counts

@@ -125,15 +125,25 @@ def expand(call: Call, x: torch.Tensor, shape: HostValue) -> torch.Tensor:
     return x.expand(target)
 
 
-@op("Concat", since=1)
+@op("Concat", since=1, ignores=("axis",))
 def concat(call: Call, *inputs: torch.Tensor) -> torch.Tensor:
     return inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=call.int("axis", 1))
+
+
+def split_sizes(call: Call, x: torch.Tensor, sizes: Sequence[Any], axis: int) -> tuple[torch.Tensor, ...]:
+    """Parts of the sizes given, which must make up the axis."""
+    total = x.shape[axis]
+    if total != sum(sizes):
+        raise call.size_error(
+            f"splits axis {axis} to parts of {', '.join(map(str, sizes))}", total, sum(sizes)
+        )
+    return torch.split(x, list(sizes), dim=axis)
 
 
 def _split(call: Call, x: torch.Tensor, sizes: Sequence[Any] | None) -> tuple[torch.Tensor, ...]:
     axis = call.int("axis", 0)
     if sizes is not None:
-        return torch.split(x, list(sizes), dim=axis)
+        return split_sizes(call, x, sizes, axis)
     count = call.int("num_outputs", call.output_count)
     total = x.shape[axis]
     part = (total + count - 1) // count
@@ -149,7 +159,7 @@ def split_attribute(call: Call, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return _split(call, x, call.ints("split"))
 
 
-@op("Split", since=13, host=(1,))
+@op("Split", since=13, host=(1,), ignores=("num_outputs",))
 def split(call: Call, x: torch.Tensor, sizes: HostValue | None = None) -> tuple[torch.Tensor, ...]:
     return _split(call, x, None if sizes is None else sizes.numbers())
 

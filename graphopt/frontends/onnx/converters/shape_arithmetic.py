@@ -18,6 +18,7 @@ import torch
 from graphopt._torch import statically_known_true
 from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.dtypes import numpy_dtype
+from graphopt.frontends.onnx.packed_types import PACKED
 from graphopt.frontends.onnx.registry import host_op
 from graphopt.frontends.onnx.values import HostValue, is_symbolic
 
@@ -158,12 +159,12 @@ def where(call: Call, condition: HostValue, a: HostValue, b: HostValue) -> Host:
 @host_op("Cast", since=6)
 def cast(call: Call, x: HostValue) -> Host:
     dtype = call.dtype("to")
-    return None if dtype is None else cast_host(x, dtype)
+    return None if dtype is None or call.element_type("to") in PACKED else cast_host(x, dtype)
 
 
 @host_op("CastLike", since=15)
 def cast_like(call: Call, x: HostValue, like: HostValue) -> Host:
-    return cast_host(x, like.dtype)
+    return cast_host(x, like.dtype) if call.packed_type(1) is None else None
 
 
 def cast_host(x: HostValue, dtype: torch.dtype) -> Host:
