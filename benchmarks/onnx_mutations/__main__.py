@@ -90,6 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", metavar="TEXT", help="mutations whose name contains this")
     parser.add_argument("--case", type=int, metavar="NUMBER", help="run one case of the campaign")
+    parser.add_argument("--verbose", action="store_true", help="say of every case how it ended")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the files of bad cases there")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
@@ -108,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
             outcome = run(folder / "model" / "model.onnx", folder / "outside")
             tally.setdefault(case.mutation.name, Counter())[outcome.verdict] += 1
             rows.append({"case": case.number, "mutation": case.mutation.name, "sample": sample, **outcome.as_dict()})
-            if outcome.bad or options.case is not None:
+            if outcome.bad or options.case is not None or options.verbose:
                 print(f"case {case.number} {case.mutation.name} of {sample}: {describe(outcome)}", file=sys.stderr, flush=True)
                 if options.keep is not None:
                     shutil.copytree(folder / "model", options.keep / str(case.number), dirs_exist_ok=True, symlinks=True)

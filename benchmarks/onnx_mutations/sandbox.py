@@ -26,6 +26,7 @@ from typing import Any
 SECONDS = 30
 """Processor time that importing may take."""
 _WALL_SECONDS = 180
+_COMPARE_SECONDS = 25
 _VIRTUAL = 6 << 30
 """Address space beyond what the campaign's process has."""
 RESIDENT = 1 << 30
@@ -84,7 +85,7 @@ def run(path: Path, outside: Path) -> Outcome:
 
 def _listen(reading: int, child: int) -> tuple[list[dict[str, Any]], str]:
     """What the child says until it ends, or is ended for taking too long or too much."""
-    data, started, base, killed = b"", time.monotonic(), _resident(child), ""
+    data, deadline, base, killed = b"", time.monotonic() + _WALL_SECONDS, _resident(child), ""
     while True:
         ready, _, _ = select.select([reading], [], [], 0.1)
         if ready:
@@ -92,7 +93,8 @@ def _listen(reading: int, child: int) -> tuple[list[dict[str, Any]], str]:
             if not chunk:
                 break
             data += chunk
-        elif time.monotonic() - started > _WALL_SECONDS:
+            deadline = time.monotonic() + _COMPARE_SECONDS
+        elif time.monotonic() > deadline:
             killed = killed or "time"
         elif _resident(child) - base > 2 * RESIDENT:
             killed = killed or "memory"

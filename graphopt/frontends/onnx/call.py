@@ -10,6 +10,7 @@ import torch
 
 from graphopt.errors import InputError
 from graphopt.frontends.onnx.dtypes import torch_dtype
+from graphopt.frontends.onnx.limits import HIGHEST_RANK
 
 if TYPE_CHECKING:
     from graphopt.frontends.onnx.interpreter import Evaluator
@@ -125,6 +126,11 @@ class Call:
     def run(self, graph: ir.Graph, inputs: Sequence[Value] = ()) -> list[Value]:
         """Evaluates a subgraph; it sees the values around this node."""
         return self._evaluator.run_subgraph(self, graph, inputs)
+
+    def check_rank(self, rank: _Int) -> None:
+        """Raises if a result would have more axes than anything supports."""
+        if rank > HIGHEST_RANK:
+            raise self.error(f"makes a tensor of {rank} axes; at most {HIGHEST_RANK} are supported")
 
     # -- errors ------------------------------------------------------------------------------
 

@@ -80,7 +80,8 @@ class OnnxModule(nn.Module):
 
     def count_node(self, call: Call) -> None:
         """Refuses to go on for ever: functions and loops multiply the nodes of a small file."""
-        self._nodes_run += 1
+        # Outputs count too: a single Split may have any number.
+        self._nodes_run += max(1, call.output_count)
         if self._nodes_run > MOST_NODES:
             raise call.error(f"comes after {MOST_NODES} other nodes, with unrolled loops; no more are imported")
 
@@ -164,6 +165,7 @@ class Evaluator:
     def run_subgraph(self, call: Call, graph: ir.Graph, inputs: Sequence[Value]) -> list[Value]:
         if len(inputs) != len(graph.inputs):
             raise call.error(f"passes {len(inputs)} values to a body of {len(graph.inputs)} inputs")
+        self.module.count_node(call)
         for value, given in zip(graph.inputs, inputs, strict=True):
             self.values[value] = given
         return self.run_graph(graph)

@@ -18,7 +18,7 @@ DEEPEST_CALLS = 48
 LARGEST_HOST_VALUE = 1 << 16
 """Elements of a shape, an axis list or another small array that is computed while importing."""
 
-LARGEST_INPUT = 1 << 31
+LARGEST_INPUT = 1 << 29
 """Elements of an input at the sizes with which the model is tried."""
 
 LARGEST_SPARSE = 1 << 28

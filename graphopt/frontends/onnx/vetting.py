@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
 from graphopt.errors import InputError
-from graphopt.frontends.onnx.limits import DEEPEST_CALLS, HIGHEST_RANK
+from graphopt.frontends.onnx.limits import DEEPEST_CALLS, HIGHEST_RANK, MOST_NODES
 from graphopt.frontends.onnx.registry import normal_domain
 
 _ELEMENT_TYPES = frozenset(int(t) for t in ir.DataType if t != ir.DataType.UNDEFINED)
@@ -26,7 +26,8 @@ def vet(proto: onnx.ModelProto, what: str) -> None:
         what: names the model in messages.
 
     Raises:
-        InputError: GO-3003, something is malformed; GO-3006, subgraphs or functions are nested too deep.
+        InputError: GO-3003, something is malformed; GO-3006, there are too many nodes or axes, or
+            subgraphs and functions are nested too deep.
     """
     for graph in graphs(proto):
         _check_text(graph, ("name",), what)
@@ -39,6 +40,8 @@ def vet(proto: onnx.ModelProto, what: str) -> None:
         _check_texts([*function.input, *function.output, *function.attribute], "a function", what)
     for opset in proto.opset_import:
         _check_text(opset, ("domain",), what)
+    if sum(1 for _ in nodes(proto)) > MOST_NODES:
+        raise InputError(f"{what} has more than {MOST_NODES} nodes", code="GO-3006")
     for node in nodes(proto):
         _check_text(node, ("name", "op_type", "domain", "overload"), what)
         _check_texts([*node.input, *node.output], "a node", what)
