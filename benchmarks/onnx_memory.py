@@ -59,7 +59,9 @@ def write_chain(folder: Path, size: int) -> Path:
             block *= _WIDTH**-0.5
             block.tofile(file)
             weights.append(_external(f"layer.{i}.weight", [_WIDTH, _WIDTH], i * _WEIGHT))
-            nodes.append(helper.make_node("MatMul", [f"h{i}", f"layer.{i}.weight"], [f"h{i + 1}"], f"product{i}"))
+            nodes.append(
+                helper.make_node("MatMul", [f"h{i}", f"layer.{i}.weight"], [f"h{i + 1}"], f"product{i}")
+            )
     nodes[0].input[0], nodes[-1].output[0] = "x", "y"
     graph = helper.make_graph(
         nodes,
@@ -74,7 +76,9 @@ def write_chain(folder: Path, size: int) -> Path:
 
 
 def _external(name: str, dims: list[int], offset: int) -> TensorProto:
-    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=dims, data_location=TensorProto.EXTERNAL)
+    tensor = TensorProto(
+        name=name, data_type=TensorProto.FLOAT, dims=dims, data_location=TensorProto.EXTERNAL
+    )
     length = 4 * int(np.prod(dims))
     for key, value in (("location", "weights.bin"), ("offset", offset), ("length", length)):
         tensor.external_data.add(key=key, value=str(value))
@@ -175,7 +179,10 @@ def main(arguments: list[str] | None = None) -> int:
         task, path, output = options.worker
         work(task, Path(path), Path(output))
         return 0
-    print(f"{'file MB':>8}  {'task':15}{'anonymous MB':>14}{'mapped MB':>11}{'kept MB':>9}{'seconds':>9}", flush=True)
+    print(
+        f"{'file MB':>8}  {'task':15}{'anonymous MB':>14}{'mapped MB':>11}{'kept MB':>9}{'seconds':>9}",
+        flush=True,
+    )
     peaks = []
     for megabytes in options.megabytes:
         with tempfile.TemporaryDirectory(prefix="graphopt-memory-", dir=options.folder) as temporary:

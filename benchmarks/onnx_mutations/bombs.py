@@ -14,7 +14,9 @@ from benchmarks.onnx_mutations.catalogue import mutation
 _HUGE = (2**20, 2**31, 2**40, 2**60, 2**62, 2**63 - 1)
 
 
-def _model(nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], outputs: list[str]) -> onnx.ModelProto:
+def _model(
+    nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], outputs: list[str]
+) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "bomb",
@@ -34,19 +36,28 @@ def huge_size(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.Mode
     """One operator whose result is huge, of host values, constants or the input."""
     huge = random.choice(_HUGE)
     kind = random.choice(
-        ("ConstantOfShape", "Expand", "Range", "Tile", "Pad", "Reshape", "Resize", "OneHot", "EyeLike", "Window",
+        ("ConstantOfShape", "Expand", "Range", "Tile", "Pad", "Reshape", "Resize", "OneHot", "EyeLike",
+         "Window",
          "Split", "TopK", "Gather", "Unsqueeze", "Slice", "Concat", "Upsample", "Integers")
     )  # fmt: skip
     weights = {"zero": _ints(0), "one": _ints(1), "huge": _ints(huge), "row": np.ones((1, 4), np.float32)}
     make = helper.make_node
     weights |= {"z": np.array(0, np.int64), "o": np.array(1, np.int64), "h": np.array(huge, np.int64)}
     if kind == "ConstantOfShape":
-        nodes = [make("ConstantOfShape", ["huge"], ["big"]), make("ReduceSum", ["big"], ["s"]), make("Add", ["x", "s"], ["y"])]
+        nodes = [
+            make("ConstantOfShape", ["huge"], ["big"]),
+            make("ReduceSum", ["big"], ["s"]),
+            make("Add", ["x", "s"], ["y"]),
+        ]
     elif kind == "Expand":
         weights["shape"] = _ints(huge, 4)
         nodes = [make("Expand", [random.choice(("x", "row")), "shape"], ["y"])]
     elif kind == "Range":
-        nodes = [make("Range", ["z", "h", "o"], ["r"]), make("Cast", ["r"], ["f"], to=1), make("ReduceSum", ["f"], ["y"])]
+        nodes = [
+            make("Range", ["z", "h", "o"], ["r"]),
+            make("Cast", ["r"], ["f"], to=1),
+            make("ReduceSum", ["f"], ["y"]),
+        ]
     elif kind == "Tile":
         weights["times"] = _ints(huge, random.choice((1, huge)))
         nodes = [make("Tile", [random.choice(("x", "row")), "times"], ["y"])]
@@ -68,7 +79,10 @@ def huge_size(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.Mode
     elif kind == "Window":
         nodes = [make(random.choice(("HannWindow", "BlackmanWindow")), ["h"], ["y"])]
     elif kind == "Split":
-        nodes = [make("Split", ["x"], [f"s{i}" for i in range(20000)], axis=1), make("Identity", ["s0"], ["y"])]
+        nodes = [
+            make("Split", ["x"], [f"s{i}" for i in range(20000)], axis=1),
+            make("Identity", ["s0"], ["y"]),
+        ]
     elif kind == "TopK":
         nodes = [make("TopK", ["x", "huge"], ["y", "i"])]
     elif kind == "Gather":
@@ -104,9 +118,13 @@ def doubling(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.Model
         operands, attributes = {"Concat": ([f"v{i}", f"v{i}"], {"axis": 0}), "Tile": ([f"v{i}", "two"], {})}[
             random.choice(("Concat", "Tile") if start != "count" else ("Concat",))
         ]
-        nodes.append(helper.make_node("Concat" if attributes else "Tile", operands, [f"v{i + 1}"], **attributes))
+        nodes.append(
+            helper.make_node("Concat" if attributes else "Tile", operands, [f"v{i + 1}"], **attributes)
+        )
     nodes.append(helper.make_node("Cast", ["v60"], ["y"], to=1))
-    return _model(nodes, {"row": np.ones((1, 4), np.float32), "two": _ints(2, 1), "count": _ints(1, 2)}, ["y"])
+    return _model(
+        nodes, {"row": np.ones((1, 4), np.float32), "two": _ints(2, 1), "count": _ints(1, 2)}, ["y"]
+    )
 
 
 @mutation(weight=2, from_scratch=True)
@@ -147,13 +165,15 @@ def deep_subgraphs(random: Random, model: onnx.ModelProto, folder: Path) -> byte
     """``If`` in ``If`` in ``If``."""
     depth = random.choice((3, 10, 20, 30, 40, 200))
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])
-    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "leaf", [], [output]).SerializeToString()
+    graph = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["y"])], "leaf", [], [output]
+    ).SerializeToString()
     branch = AttributeProto(name="then_branch", type=AttributeProto.GRAPH).SerializeToString()
     other = helper.make_graph([helper.make_node("Relu", ["x"], ["z"])], "else", [], [output])
     other.output[0].name = "z"
     other_branch = helper.make_attribute("else_branch", other).SerializeToString()
     shell = onnx.GraphProto(name="level", output=[output]).SerializeToString()
-    # Protobuf's own library writes no message that is too deep for it to read, so the bytes are put together here.
+    # Protobuf's library writes no message that is too deep for it to read: the bytes are joined here.
     for level in range(depth):
         node = helper.make_node("If", ["yes"], ["y"])
         body = node.SerializeToString() + _field(5, branch + _field(6, graph)) + _field(5, other_branch)
@@ -209,7 +229,9 @@ def long_chain(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.Mod
 @mutation(from_scratch=True)
 def many_of_a_kind(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     """Thousands of initialisers, inputs, outputs, dimensions or operator sets."""
-    kind = random.choice(("initializers", "same name", "outputs", "inputs", "dimensions", "opsets", "metadata"))
+    kind = random.choice(
+        ("initializers", "same name", "outputs", "inputs", "dimensions", "opsets", "metadata")
+    )
     built = _model([helper.make_node("Neg", ["x"], ["y"])], {}, ["y"])
     if kind in ("initializers", "same name"):
         for i in range(3000):

@@ -27,8 +27,10 @@ def location(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.Model
     places = (
         "../outside/secret.bin", "./../outside/secret.bin", "sub/../../outside/secret.bin", str(outside),
         "/dev/zero", "/dev/stdin", "/proc/self/environ", "/proc/self/mem", "file:///etc/passwd",
-        "..\\outside\\secret.bin", "C:\\secret.bin", "\\\\host\\share", "~/secret.bin", "", ".", "..", "/", "\x00",
-        "a" * 5000, "weights.bin/../../outside/secret.bin", "sub/weights.bin", "model.onnx", "weights.bin\x00x",
+        "..\\outside\\secret.bin", "C:\\secret.bin", "\\\\host\\share", "~/secret.bin", "", ".", "..",
+        "/", "\x00",
+        "a" * 5000, "weights.bin/../../outside/secret.bin", "sub/weights.bin", "model.onnx",
+        "weights.bin\x00x",
         "//" + str(outside), "$HOME/secret.bin", "%2e%2e/outside/secret.bin", "weights.bin/", "WEIGHTS.BIN",
     )  # fmt: skip
     _set(choose(random, model.graph.initializer), "location", random.choice(places))
@@ -82,7 +84,22 @@ def special_file(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.M
 def extent(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     """Offset, length and dims that do not belong together."""
     tensor = choose(random, model.graph.initializer)
-    values = ("-1", "0", "1", "63", str(2**31), str(2**62), str(2**64), "9" * 5000, "", "0x10", "1e3", " 8", "٣", "abc")
+    values = (
+        "-1",
+        "0",
+        "1",
+        "63",
+        str(2**31),
+        str(2**62),
+        str(2**64),
+        "9" * 5000,
+        "",
+        "0x10",
+        "1e3",
+        " 8",
+        "٣",
+        "abc",
+    )
     kind = random.choice(("offset", "offset", "length", "dims", "dtype", "raw", "twice", "key"))
     if kind in ("offset", "length"):
         _set(tensor, kind, random.choice(values))
@@ -97,7 +114,9 @@ def extent(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.ModelPr
     elif kind == "raw":
         tensor.raw_data = bytes(64)
     elif kind == "twice":
-        tensor.external_data.add(key="location", value=random.choice(("../outside/secret.bin", "weights.bin")))
+        tensor.external_data.add(
+            key="location", value=random.choice(("../outside/secret.bin", "weights.bin"))
+        )
     else:
         choose(random, tensor.external_data).key = random.choice(("checksum", "", "LOCATION", "basepath"))
     return model

@@ -42,7 +42,9 @@ def _attributes(model: onnx.ModelProto) -> list[AttributeProto]:
 @mutation(weight=2)
 def tensor_dtype(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     tensor = choose(random, tensors(model))
-    tensor.data_type = random.choice((0, 1, 2, 6, 7, 8, 9, 10, 11, 14, 16, 17, 21, 22, 23, 24, 25, 26, 99, 2**31 - 1, -1))
+    tensor.data_type = random.choice(
+        (0, 1, 2, 6, 7, 8, 9, 10, 11, 14, 16, 17, 21, 22, 23, 24, 25, 26, 99, 2**31 - 1, -1)
+    )
     return model
 
 
@@ -84,9 +86,13 @@ def tensor_data(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.Mo
         tensor.raw_data = raw
         tensor.float_data.extend([1.0] * random.choice((1, 4)))
     elif kind == "wrong":
-        tensor.int64_data.extend(random.choice(EXTREME) for _ in range(random.choice((1, len(raw) // 4 or 1))))
+        tensor.int64_data.extend(
+            random.choice(EXTREME) for _ in range(random.choice((1, len(raw) // 4 or 1)))
+        )
     elif kind == "special":
-        tensor.raw_data = (random.choice((b"\xff", b"\x7f\x80\x00\x00"[::-1], b"\x00")) * len(raw))[: len(raw)]
+        tensor.raw_data = (random.choice((b"\xff", b"\x7f\x80\x00\x00"[::-1], b"\x00")) * len(raw))[
+            : len(raw)
+        ]
     return model
 
 
@@ -126,7 +132,9 @@ def input_shape(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.Mo
         for _ in range(random.choice((1, 70))):
             shape.dim.add().dim_value = random.choice((1, 2))
     elif kind == "names" and shape.dim:
-        name = random.choice(("", "x'); import os #", "class", "N" * 10**5, "s0", "1", "a\x00b", "a + b", "é"))
+        name = random.choice(
+            ("", "x'); import os #", "class", "N" * 10**5, "s0", "1", "a\x00b", "a + b", "é")
+        )
         random.choice(shape.dim).dim_param = name
     else:
         value.type.sequence_type.elem_type.tensor_type.elem_type = 1
@@ -192,7 +200,9 @@ def attribute_structure(random: Random, model: onnx.ModelProto, folder: Path) ->
         attribute.name = random.choice(("", "axis", "value", "nonsense", "body", "to"))
     elif kind == "reference":
         name, type_ = attribute.name, attribute.type
-        attribute.CopyFrom(AttributeProto(name=name, type=type_, ref_attr_name=random.choice(("absent", "", name))))
+        attribute.CopyFrom(
+            AttributeProto(name=name, type=type_, ref_attr_name=random.choice(("absent", "", name)))
+        )
     elif kind == "untyped":
         attribute.CopyFrom(AttributeProto(name=attribute.name, i=1))
     elif kind == "tensor":

@@ -188,7 +188,11 @@ def external() -> onnx.ModelProto:
     for name, dims, offset in (("w", (4, 4), 0), ("b", (4,), 64)):
         weight = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=dims)
         weight.data_location = TensorProto.EXTERNAL
-        for key, value in (("location", "weights.bin"), ("offset", offset), ("length", 4 * int(np.prod(dims)))):
+        for key, value in (
+            ("location", "weights.bin"),
+            ("offset", offset),
+            ("length", 4 * int(np.prod(dims))),
+        ):
             weight.external_data.add(key=key, value=str(value))
         model.graph.initializer.append(weight)
     return model

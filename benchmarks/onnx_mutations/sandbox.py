@@ -32,7 +32,9 @@ _VIRTUAL = 6 << 30
 RESIDENT = 1 << 30
 """Growth of resident memory, over the file's own size, that counts as a blow-up."""
 _IN_OPEN, _IN_ACCESS = 0x20, 0x01
-_OUT_OF_MEMORY = re.compile(r"allocate memory|MemoryError|bad_alloc|Unable to allocate|not enough memory", re.I)
+_OUT_OF_MEMORY = re.compile(
+    r"allocate memory|MemoryError|bad_alloc|Unable to allocate|not enough memory", re.I
+)
 
 
 @dataclass
@@ -113,7 +115,10 @@ def _judge(lines: list[dict[str, Any]], killed: str, status: int, seconds: float
             return Outcome("hang", f"{seconds:.0f} s of processor time", seconds)
         return Outcome("crash", f"signal {signalled or os.WEXITSTATUS(status)}", seconds)
     outcome = Outcome(
-        imported["verdict"], imported["detail"], round(imported["seconds"], 2), round(imported["megabytes"], 1)
+        imported["verdict"],
+        imported["detail"],
+        round(imported["seconds"], 2),
+        round(imported["megabytes"], 1),
     )
     if imported["outside"]:
         return Outcome("outside", ", ".join(imported["outside"])[:500], outcome.seconds, outcome.megabytes)
@@ -168,7 +173,11 @@ def _load(path: Path) -> tuple[str, str, Any]:
     except BaseException as error:  # whatever it is, it is what the campaign looks for
         where = traceback.extract_tb(error.__traceback__)
         ours = next((f for f in reversed(where) if "/graphopt/" in f.filename), where[-1])
-        return "crash", f"{type(error).__name__} at {Path(ours.filename).name}:{ours.lineno}: {error}"[:600], None
+        return (
+            "crash",
+            f"{type(error).__name__} at {Path(ours.filename).name}:{ours.lineno}: {error}"[:600],
+            None,
+        )
 
 
 def _compare(program: Any, path: Path) -> tuple[str, str]:
@@ -193,7 +202,10 @@ def _compare(program: Any, path: Path) -> tuple[str, str]:
 
 def _example(shape: Any, program: Any) -> list[int]:
     """The smallest sizes that the signature allows."""
-    sizes = {name: max(r.min, 2 * r.multiple_of if r.multiple_of > 1 else 1) for name, r in program.signature.dims.items()}
+    sizes = {
+        name: max(r.min, 2 * r.multiple_of if r.multiple_of > 1 else 1)
+        for name, r in program.signature.dims.items()
+    }
     return list(program.signature.resolve(shape, sizes))
 
 
@@ -203,7 +215,11 @@ def _audit(folder: Path, opened: list[str]) -> None:
 
     code = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), sys.prefix, sys.base_prefix}
     code |= {str(Path(torch.__file__).parents[1]), str(Path(__file__).resolve().parents[2])}
-    allowed = tuple(f"{os.path.realpath(p)}/" for p in (*code, folder)) + ("/proc/self/", "/dev/null", "/sys/")
+    allowed = tuple(f"{os.path.realpath(p)}/" for p in (*code, folder)) + (
+        "/proc/self/",
+        "/dev/null",
+        "/sys/",
+    )
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open" and isinstance(arguments[0], str | bytes):

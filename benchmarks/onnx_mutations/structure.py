@@ -13,7 +13,8 @@ from benchmarks.onnx_mutations.fields import graphs, nodes
 
 _ODD_NAMES = (
     "", " ", "class", "None", "forward", "training", "__class__", "_parameters", "a..b", ".", "a.", "1", "'",
-    '"; import os; "', "x\ny", "\x00", "é²", "x" * 10**5, "/".join("a" * 2000), "../../etc/passwd", "self", "weights.bin",
+    '"; import os; "', "x\ny", "\x00", "é²", "x" * 10**5, "/".join("a" * 2000), "../../etc/passwd", "self",
+    "weights.bin",
 )  # fmt: skip
 
 
@@ -36,7 +37,9 @@ def name_replaced(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.
 def name_odd_everywhere(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     """A value is renamed consistently to something strange; the model stays valid."""
     graph = model.graph
-    old = choose(random, [t.name for t in graph.initializer] + [v.name for v in (*graph.input, *graph.output)])
+    old = choose(
+        random, [t.name for t in graph.initializer] + [v.name for v in (*graph.input, *graph.output)]
+    )
     new = random.choice(_ODD_NAMES)
     for node in nodes(model):
         for field in (node.input, node.output):
@@ -92,7 +95,9 @@ def order(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.ModelPro
 def interface(random: Random, model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     """Inputs, outputs and initialisers missing, doubled, or returned as they are."""
     graph = model.graph
-    kind = random.choice(("input", "output", "initializer", "no outputs", "twice", "passed", "weight", "shadow"))
+    kind = random.choice(
+        ("input", "output", "initializer", "no outputs", "twice", "passed", "weight", "shadow")
+    )
     if kind == "input":
         del graph.input[:1]
     elif kind == "output":
@@ -124,9 +129,10 @@ def operator_replaced(random: Random, model: onnx.ModelProto, folder: Path) -> o
         node.domain = random.choice(("com.microsoft", "local", "nowhere", "ai.onnx.ml", "ai.onnx"))
         return model
     node.op_type = random.choice(
-        "Add Relu Reshape Shape Identity If Loop Scan Constant Gather Concat Slice Tile Expand Pad Resize Range "
-        "ConstantOfShape Conv MatMul Transpose Cast NonZero Unique TopK Split LSTM OneHot Einsum DynamicQuantizeLinear "
-        "SequenceConstruct SequenceAt Optional StringNormalizer ImageDecoder RandomNormal Bernoulli Where Det "
+        "Add Relu Reshape Shape Identity If Loop Scan Constant Gather Concat Slice Tile Expand Pad Resize "
+        "Range ConstantOfShape Conv MatMul Transpose Cast NonZero Unique TopK Split LSTM OneHot Einsum "
+        "DynamicQuantizeLinear SequenceConstruct SequenceAt Optional StringNormalizer ImageDecoder RandomNormal "
+        "Bernoulli Where Det "
         "".split()
     )
     return model
@@ -187,7 +193,18 @@ def function_calls(random: Random, model: onnx.ModelProto, folder: Path) -> onnx
     """Functions that call themselves or each other, twice defined, with attributes that do not exist."""
     scaled, twice = model.functions
     kind = random.choice(
-        ("itself", "mutual", "defined twice", "reference", "no output", "input", "unknown", "opset", "overload", "shadow")
+        (
+            "itself",
+            "mutual",
+            "defined twice",
+            "reference",
+            "no output",
+            "input",
+            "unknown",
+            "opset",
+            "overload",
+            "shadow",
+        )
     )
     call = [n for n in twice.node if n.op_type == "scaled"][0]
     if kind == "itself":
@@ -203,7 +220,9 @@ def function_calls(random: Random, model: onnx.ModelProto, folder: Path) -> onnx
     elif kind == "no output":
         random.choice((scaled, twice)).output[:] = random.choice(([], ["nowhere"], ["r", "r"]))
     elif kind == "input":
-        random.choice((scaled, twice)).input[:] = random.choice(([], ["v"], ["v", "v"], ["v", "weight", "more"]))
+        random.choice((scaled, twice)).input[:] = random.choice(
+            ([], ["v"], ["v", "v"], ["v", "weight", "more"])
+        )
     elif kind == "unknown":
         call.op_type = "absent"
     elif kind == "opset":
@@ -222,7 +241,9 @@ def function_attribute_missing(random: Random, model: onnx.ModelProto, folder: P
     if kind == "missing":
         del call.attribute[:]
     elif kind == "type" and call.attribute:
-        call.attribute[0].CopyFrom(AttributeProto(name=call.attribute[0].name, type=AttributeProto.STRING, s=b"x"))
+        call.attribute[0].CopyFrom(
+            AttributeProto(name=call.attribute[0].name, type=AttributeProto.STRING, s=b"x")
+        )
     else:
         call.attribute.append(helper.make_attribute("surplus", [1, 2]))
     return model

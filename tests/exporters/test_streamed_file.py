@@ -19,7 +19,8 @@ def _ir_model() -> ir.Model:
         "scalar": np.array(2.5, np.float64),
     }
     model = onnx.parser.parse_model(
-        '<ir_version: 10, opset_import: ["": 20]> g (float[n, 40] x) => (float[n, 300] y) { y = MatMul(x, large) }'
+        '<ir_version: 10, opset_import: ["": 20]>'
+        "g (float[n, 40] x) => (float[n, 300] y) { y = MatMul(x, large) }"
     )
     model.graph.initializer.extend(onnx.numpy_helper.from_array(w, n) for n, w in weights.items())
     loaded = ir.from_proto(model)

@@ -72,7 +72,9 @@ def test_an_attribute_given_twice() -> None:
     _refused(model, "GO-3003", "LeakyRelu has attribute 'alpha' twice")
 
 
-@pytest.mark.parametrize("name", ["class", "None", "training", "1", "a.b..c", "'; import os", "é²", "x" * 10**5])
+@pytest.mark.parametrize(
+    "name", ["class", "None", "training", "1", "a.b..c", "'; import os", "é²", "x" * 10**5]
+)
 def test_weights_may_have_any_name(name: str) -> None:
     model = _product()
     model.graph.initializer[0].name = model.graph.node[0].input[1] = name

@@ -36,7 +36,15 @@ def write_model_proto(model: ir.Model, file: BinaryIO, large: int) -> None:
     file.write(proto.SerializeToString() + _prefix(_GRAPH, total) + graph)
     for head, (_, tensor) in zip(heads, weights, strict=True):
         file.write(head)
+        write_data(tensor, file)
+
+
+def write_data(tensor: ir.TensorProtocol, file: BinaryIO) -> None:
+    """Writes a tensor's bytes, from where they are if they are in memory."""
+    if isinstance(tensor, ir.Tensor):
         tensor.tofile(file)
+    else:
+        file.write(tensor.tobytes())
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from graphopt.errors import InputError, InternalError
-from graphopt.exporters.onnx.stream import large_weights_taken_out, write_model_proto
+from graphopt.exporters.onnx.stream import large_weights_taken_out, write_data, write_model_proto
 from graphopt.files import atomic_files
 
 AUTO_LIMIT = 1536 * 2**20
@@ -74,7 +74,7 @@ def _move_out(model: ir.Model, file: BinaryIO, location: str) -> None:
             continue
         offset = -(-file.tell() // _PAGE) * _PAGE
         file.seek(offset)
-        tensor.tofile(file)
+        write_data(tensor, file)
         value.const_value = ir.ExternalTensor(
             location,
             offset,

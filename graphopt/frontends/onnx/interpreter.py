@@ -83,7 +83,9 @@ class OnnxModule(nn.Module):
         # Outputs count too: a single Split may have any number.
         self._nodes_run += max(1, call.output_count)
         if self._nodes_run > MOST_NODES:
-            raise call.error(f"comes after {MOST_NODES} other nodes, with unrolled loops; no more are imported")
+            raise call.error(
+                f"comes after {MOST_NODES} other nodes, with unrolled loops; no more are imported"
+            )
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         self._nodes_run = 0

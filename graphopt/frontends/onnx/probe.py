@@ -134,7 +134,8 @@ class _Run:
         )
         if math.prod(concrete) > LARGEST_INPUT:
             raise InputError(
-                f"input {spec.name!r} of shape {concrete} has more than {LARGEST_INPUT} elements", code="GO-3006"
+                f"input {spec.name!r} of shape {concrete} has more than {LARGEST_INPUT} elements",
+                code="GO-3006",
             )
         # Its pages are never touched, so it takes no memory.
         example = torch.empty(concrete, dtype=self.dtypes[index])

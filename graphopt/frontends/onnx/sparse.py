@@ -50,7 +50,9 @@ def dense_array(sparse: SparseTensorProto) -> np.ndarray:
     try:
         values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
     except Exception as error:  # numpy rejects damaged data in many ways
-        raise InputError(f"the data of sparse tensor {name!r} cannot be read: {error}", code="GO-3003") from error
+        raise InputError(
+            f"the data of sparse tensor {name!r} cannot be read: {error}", code="GO-3003"
+        ) from error
     shapes = {1: (values.size,), 2: (values.size, len(dims))}
     if values.ndim != 1 or indices.dtype != np.int64 or indices.shape != shapes.get(indices.ndim):
         raise InputError(

@@ -132,7 +132,8 @@ def _check_attributes(node: NodeProto, what: str) -> None:
         seen.add(attribute.name)
         if attribute.type not in AttributeProto.AttributeType.values():
             raise InputError(
-                f"{what} is damaged: attribute {attribute.name!r} of {node.op_type} has type {attribute.type}",
+                f"{what} is damaged: attribute {attribute.name!r} of {node.op_type} has type "
+                f"{attribute.type}",
                 code="GO-3003",
                 node=node.name or None,
             )
@@ -152,7 +153,8 @@ def _check_tensor(tensor: TensorProto, what: str) -> None:
         )
     if len(tensor.dims) > HIGHEST_RANK:
         raise InputError(
-            f"tensor {name!r} has {len(tensor.dims)} axes; at most {HIGHEST_RANK} are supported", code="GO-3006"
+            f"tensor {name!r} has {len(tensor.dims)} axes; at most {HIGHEST_RANK} are supported",
+            code="GO-3006",
         )
 
 
@@ -177,7 +179,9 @@ def _check_functions(proto: onnx.ModelProto, what: str) -> None:
                 deepest = max(deepest, 1 + depth_of(graph.node, around, level + 1))
             key = (normal_domain(node.domain), node.op_type, node.overload)
             if key in around:
-                raise InputError(f"function {_label(key)} calls itself", code="GO-3003", node=node.name or None)
+                raise InputError(
+                    f"function {_label(key)} calls itself", code="GO-3003", node=node.name or None
+                )
             if key in bodies:
                 if key not in depths:
                     depths[key] = depth_of(bodies[key].node, (*around, key), level + 1)
