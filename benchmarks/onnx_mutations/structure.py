@@ -128,13 +128,13 @@ def operator_replaced(random: Random, model: onnx.ModelProto, folder: Path) -> o
     if random.random() < 0.2:
         node.domain = random.choice(("com.microsoft", "local", "nowhere", "ai.onnx.ml", "ai.onnx"))
         return model
-    node.op_type = random.choice(
+    operators = (
         "Add Relu Reshape Shape Identity If Loop Scan Constant Gather Concat Slice Tile Expand Pad Resize "
         "Range ConstantOfShape Conv MatMul Transpose Cast NonZero Unique TopK Split LSTM OneHot Einsum "
-        "DynamicQuantizeLinear SequenceConstruct SequenceAt Optional StringNormalizer ImageDecoder RandomNormal "
-        "Bernoulli Where Det "
-        "".split()
+        "DynamicQuantizeLinear SequenceConstruct SequenceAt Optional StringNormalizer "
+        "ImageDecoder RandomNormal Bernoulli Where Det"
     )
+    node.op_type = random.choice(operators.split())
     return model
 
 
