@@ -225,6 +225,8 @@ def test_huge_shapes_are_not_computed_while_importing() -> None:
 def test_inputs_larger_than_memory() -> None:
     model = _model("g (float[1099511627776] x) => (float[1099511627776] y) { y = Neg(x) }")
     _refused(model, "GO-3006", "elements")
+    sizes = ", ".join(f"d{i}" for i in range(40))
+    _refused(_model(f"g (float[{sizes}] x) => (float[{sizes}] y) {{ y = Neg(x) }}"), "GO-3006", "elements")
 
 
 def test_more_axes_than_anything_supports() -> None:
