@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from graphopt.errors import InputError, InternalError
+from graphopt.exporters.onnx.stream import large_weights_taken_out, write_data, write_model_proto
 from graphopt.files import atomic_files
 
 AUTO_LIMIT = 1536 * 2**20
@@ -58,7 +59,7 @@ def write_model(
             if outside:
                 # Opened first and so published first: the model never refers to a missing file.
                 _move_out(model, files.open(f"{path.name}.data"), f"{path.name}.data")
-            files.open(path.name).write(ir.serde.serialize_model(model).SerializeToString())
+            write_model_proto(model, files.open(path.name), _SMALL)
         finally:
             for name, tensor in weights.items():
                 model.graph.initializers[name].const_value = tensor
@@ -73,7 +74,7 @@ def _move_out(model: ir.Model, file: BinaryIO, location: str) -> None:
             continue
         offset = -(-file.tell() // _PAGE) * _PAGE
         file.seek(offset)
-        file.write(tensor.tobytes())
+        write_data(tensor, file)
         value.const_value = ir.ExternalTensor(
             location,
             offset,
@@ -94,22 +95,12 @@ def check(model: ir.Model) -> None:
         InternalError: the checker rejects the model.
     """
     graph = model.graph
-    large = {
-        name: (value, value.const_value)
-        for name, value in graph.initializers.items()
-        if value.const_value is not None and value.const_value.nbytes > _SMALL
-    }
-    for name, (value, _) in large.items():
-        del graph.initializers[name]
-        value.const_value = None
-        graph.inputs.append(value)
-    try:
-        proto = ir.serde.serialize_model(model)
-    finally:
-        del graph.inputs[len(graph.inputs) - len(large) :]
-        for name, (value, tensor) in large.items():
-            value.const_value = tensor
-            graph.initializers[name] = value
+    with large_weights_taken_out(model, _SMALL) as weights:
+        graph.inputs.extend(value for value, _ in weights)
+        try:
+            proto = ir.serde.serialize_model(model)
+        finally:
+            del graph.inputs[len(graph.inputs) - len(weights) :]
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -11,6 +11,7 @@ import torch
 
 from graphopt.errors import InputError
 from graphopt.frontends.onnx.dtypes import torch_dtype
+from graphopt.frontends.onnx.limits import HIGHEST_RANK
 from graphopt.frontends.onnx.values import HostValue, Value
 
 if TYPE_CHECKING:
@@ -174,6 +175,11 @@ class Call:
     def run(self, graph: ir.Graph, inputs: Sequence[Value] = ()) -> list[Value]:
         """Evaluates a subgraph; it sees the values around this node."""
         return self._evaluator.run_subgraph(self, graph, inputs)
+
+    def check_rank(self, rank: _Int) -> None:
+        """Raises if a result would have more axes than anything supports."""
+        if rank > HIGHEST_RANK:
+            raise self.error(f"makes a tensor of {rank} axes; at most {HIGHEST_RANK} are supported")
 
     # -- errors ------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ ONNX names with dots become nested modules: ``encoder.layer.0.weight`` keeps its
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -100,8 +101,7 @@ class ConstantStore:
     def _unique(self, value_name: str) -> str:
         """A dotted attribute name for an ONNX name: every part valid, none taken or a prefix of another."""
         parts = [re.sub(r"\W", "_", p) or "_" for p in re.split(r"[./:]+", value_name.strip("./:"))]
-        # Attributes of nn.Module itself ("weight" is fine, "forward" or "training" is not).
-        base = ".".join(f"{p}_" if hasattr(nn.Module, p) or p == "training" else p for p in parts)
+        base = ".".join(f"{p}_" if _is_reserved(p) else p for p in parts)
         candidate, count = base, 1
         while not self._free(candidate):
             count += 1
@@ -127,6 +127,14 @@ def _wider(data: torch.Tensor) -> np.ndarray | None:
     """A few bfloat16 numbers as float32, which numpy has; None for weights and other types."""
     small = data.dtype == torch.bfloat16 and data.numel() <= _FEW
     return data.float().numpy() if small else None
+
+
+def _is_reserved(name: str) -> bool:
+    """Whether an attribute of a module, in generated code, cannot be called so ("weight" can).
+
+    ``forward`` and ``training`` are nn.Module's own, ``class`` is Python's.
+    """
+    return hasattr(nn.Module, name) or name == "training" or keyword.iskeyword(name)
 
 
 def _owner(module: nn.Module, target: str) -> tuple[nn.Module, str]:

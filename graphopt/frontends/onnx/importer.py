@@ -115,8 +115,9 @@ def _export(
     dimensions: Mapping[str, Dimension],
     facts: Facts,
 ) -> ExportedProgram:
+    # Tracing looks at no element: memory that nobody writes to is only reserved.
     examples = tuple(
-        torch.zeros([s if isinstance(s, int) else facts.sizes[s] for s in spec.shape], dtype=dtype)
+        torch.empty([s if isinstance(s, int) else facts.sizes[s] for s in spec.shape], dtype=dtype)
         for spec, dtype in zip(shapes, dtypes, strict=True)
     )
     roots = {d.name: _torch_dim(d) for d in dimensions.values()}

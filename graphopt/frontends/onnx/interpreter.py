@@ -21,6 +21,7 @@ from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.constants import ConstantStore
 from graphopt.frontends.onnx.dims import InputShape
 from graphopt.frontends.onnx.functions import Definitions
+from graphopt.frontends.onnx.limits import MOST_NODES, TooLarge
 from graphopt.frontends.onnx.packed_types import PackedTypes
 from graphopt.frontends.onnx.registry import CONVERTERS, HOST_OPS, InputKind, normal_domain
 from graphopt.frontends.onnx.unread import refuse_unread
@@ -28,6 +29,14 @@ from graphopt.frontends.onnx.values import Constant, HostValue, Value, is_symbol
 
 _HOST_LIMIT = 256
 """Largest constant that shape arithmetic reads without being asked to."""
+
+_NUMBERS = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
+"""The attributes of Constant that are numbers, with their types."""
 
 
 class OnnxModule(nn.Module):
@@ -80,6 +89,7 @@ class OnnxModule(nn.Module):
         self.on_node: Callable[[str], None] | None = None
         self.fake_mode: FakeTensorMode | None = None
         self._shared_axes: list[list[tuple[int, int]]] = []
+        self._nodes_run = 0
 
     def share_axes(self, shapes: Sequence[InputShape]) -> None:
         """Declares which axes of the inputs have one size: those that ``shapes`` names alike."""
@@ -90,7 +100,17 @@ class OnnxModule(nn.Module):
                     axes.setdefault(size, []).append((index, axis))
         self._shared_axes = [places for places in axes.values() if len(places) > 1]
 
+    def count_node(self, call: Call) -> None:
+        """Refuses to go on for ever: functions and loops multiply the nodes of a small file."""
+        # Outputs count too: a single Split may have any number.
+        self._nodes_run += max(1, call.output_count)
+        if self._nodes_run > MOST_NODES:
+            raise call.error(
+                f"comes after {MOST_NODES} other nodes, with unrolled loops; no more are imported"
+            )
+
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        self._nodes_run = 0
         for (first, first_axis), *rest in self._shared_axes:
             for index, axis in rest:
                 torch._check(inputs[first].shape[first_axis] == inputs[index].shape[axis])
@@ -178,6 +198,7 @@ class Evaluator:
     def run_subgraph(self, call: Call, graph: ir.Graph, inputs: Sequence[Value]) -> list[Value]:
         if len(inputs) != len(graph.inputs):
             raise call.error(f"passes {len(inputs)} values to a body of {len(graph.inputs)} inputs")
+        self.module.count_node(call)
         for value, given in zip(graph.inputs, inputs, strict=True):
             self.values[value] = given
         return self.run_graph(graph)
@@ -201,6 +222,7 @@ class Evaluator:
         while inputs and inputs[-1] is None:
             inputs.pop()
         call = Call(node, name, opset, self.bound, self, inputs)
+        self.module.count_node(call)
         with fx_traceback.annotate({"onnx_node": name, "onnx_op": node.op_type}):
             try:
                 result = self._evaluate(call, inputs)
@@ -241,10 +263,11 @@ class Evaluator:
         value = call.node.outputs[0]
         tensor = call.tensor("value")
         if tensor is None:
-            (attr,) = (call.attribute(a) for a in call.node.attributes)
-            assert attr is not None
-            dtype = np.float32 if attr.name in ("value_float", "value_floats") else np.int64
-            tensor = ir.tensor(np.array(attr.value, dtype=dtype))
+            # The name is that of the node's attribute, not of the function's that it may refer to.
+            name, attr = next(((a, v) for a in call.node.attributes if (v := call.attribute(a))), ("", None))
+            if attr is None or name not in _NUMBERS:
+                raise call.error("has no value that is a tensor or a number")
+            tensor = ir.tensor(np.array(attr.value, dtype=_NUMBERS[name]))
         # In a function called twice with different attributes, one node stands for two constants.
         key = (value, self.prefix) if self.prefix else value
         return self.module.constant(key, self.prefix + str(value.name), tensor)
@@ -280,7 +303,10 @@ class Evaluator:
         given = [h for h, v in zip(hosts, inputs, strict=True) if v is not None]
         if not all(isinstance(h, HostValue) for h in given):
             return None
-        result = host_op.function(call, *hosts)
+        try:
+            result = host_op.function(call, *hosts)
+        except TooLarge:
+            return None
         too_big = isinstance(result, HostValue) and result.size > _HOST_LIMIT
         return None if too_big else result
 
@@ -307,7 +333,10 @@ class Evaluator:
                 return None
             hosts.append(source)
         call = Call(node, str(node.name), self.opsets.get(normal_domain(node.domain), 1), self.bound, self)
-        result = host_op.function(call, *hosts)
+        try:
+            result = host_op.function(call, *hosts)
+        except TooLarge:
+            return None
         return result[value.index() or 0] if isinstance(result, tuple) else result
 
     # -- forms of inputs ---------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
@@ -12,6 +11,8 @@ from google.protobuf.message import DecodeError
 
 from graphopt.errors import InputError
 from graphopt.frontends.onnx.external_data import check_external_tensor
+from graphopt.frontends.onnx.sparse import densify
+from graphopt.frontends.onnx.vetting import tensors, vet
 
 
 def load_model(source: str | os.PathLike[str] | onnx.ModelProto, base_dir: Path | None = None) -> ir.Model:
@@ -23,22 +24,26 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto, base_dir: Path 
 
     Raises:
         InputError: GO-3001 no such file; GO-3002 not ONNX; GO-3003 damaged, truncated or invalid;
-            GO-3004 external data missing, truncated or outside the model's folder.
+            GO-3004 external data missing, truncated or outside the model's folder; GO-3006 nested too
+            deep, or a sparse tensor that is too large.
     """
     if isinstance(source, onnx.ModelProto):
         proto, what = source, "the model"
     else:
         path = Path(source)
         proto, what, base_dir = _read(path), str(path), path.resolve().parent
+    vet(proto, what)
     _check_external_data(proto, base_dir)
     _check(proto, what)
+    proto = densify(proto)
     try:
         model = ir.from_proto(proto)
     except Exception as error:  # onnx-ir raises whatever its deserialiser meets
         raise InputError(f"{what} cannot be deserialised: {error}", code="GO-3003") from error
     assert isinstance(model, ir.Model)
     if base_dir is not None:
-        ir.external_data.set_base_dir(model.graph, base_dir)
+        for graph in (model.graph, *(f.graph for f in model.functions.values())):
+            ir.external_data.set_base_dir(graph, base_dir)
     return model
 
 
@@ -75,7 +80,7 @@ def _read(path: Path) -> onnx.ModelProto:
 
 def _check(proto: onnx.ModelProto, what: str) -> None:
     """onnx.checker, which also rejects operator sets newer than this onnx knows."""
-    if any(map(onnx.external_data_helper.uses_external_data, _tensors(proto))):
+    if any(map(onnx.external_data_helper.uses_external_data, tensors(proto))):
         proto = _without_external_data(proto)
     try:
         onnx.checker.check_model(proto)
@@ -91,7 +96,7 @@ def _check(proto: onnx.ModelProto, what: str) -> None:
 
 
 def _check_external_data(proto: onnx.ModelProto, base_dir: Path | None) -> None:
-    for tensor in _tensors(proto):
+    for tensor in tensors(proto):
         if onnx.external_data_helper.uses_external_data(tensor):
             check_external_tensor(tensor, base_dir)
 
@@ -103,12 +108,7 @@ def _without_external_data(proto: onnx.ModelProto) -> onnx.ModelProto:
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
-    for tensor in _tensors(copy):
+    for tensor in tensors(copy):
         if onnx.external_data_helper.uses_external_data(tensor):
             tensor.CopyFrom(onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0]))
     return copy
-
-
-def _tensors(proto: onnx.ModelProto) -> Iterable[onnx.TensorProto]:
-    """Every initialiser and tensor attribute, in subgraphs too."""
-    return onnx.external_data_helper._get_all_tensors(proto)

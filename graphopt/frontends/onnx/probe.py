@@ -27,10 +27,11 @@ from graphopt._torch import (
     enable_python_dispatcher,
     recurrent_layers_of_any_length,
 )
-from graphopt.errors import GraphoptError
+from graphopt.errors import GraphoptError, InputError
 from graphopt.frontends.onnx.call import SizeError
 from graphopt.frontends.onnx.dims import Dimension, InputShape
 from graphopt.frontends.onnx.interpreter import OnnxModule
+from graphopt.frontends.onnx.limits import LARGEST_INPUT
 
 _ATTEMPTS = 24
 _LARGEST_SIZE = 2048
@@ -137,6 +138,12 @@ class _Run:
             ],
             constraint_sizes=[None] * len(concrete),
         )
+        if math.prod(concrete) > LARGEST_INPUT:
+            raise InputError(
+                f"input {spec.name!r} of shape {concrete} has more than {LARGEST_INPUT} elements",
+                code="GO-3006",
+            )
+        # Its pages are never touched, so it takes no memory.
         example = torch.empty(concrete, dtype=self.dtypes[index])
         fake = mode.from_tensor(example, symbolic_context=context, source=ConstantSource(f"input_{index}"))
         for size, name in zip(fake.shape, spec.shape, strict=True):

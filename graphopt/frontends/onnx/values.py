@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from graphopt.frontends.onnx.dtypes import from_numpy_dtype, numpy_dtype
+from graphopt.frontends.onnx.limits import check_host_size
 
 Number = int | float | bool | torch.SymInt | torch.SymFloat | torch.SymBool
 _SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -98,6 +99,7 @@ class HostValue:
 
     def map(self, function: Callable[..., Any], *others: HostValue, dtype: torch.dtype) -> HostValue:
         """Applies ``function`` entrywise, with broadcasting, on Python or symbolic numbers."""
+        check_host_size(np.broadcast_shapes(*(o.shape for o in (self, *others))))
         arrays = np.broadcast_arrays(*(o.array.astype(object) for o in (self, *others)))
         flat = [function(*row) for row in zip(*(a.ravel() for a in arrays), strict=True)]
         return HostValue.of(_filled(flat, arrays[0].shape), dtype)

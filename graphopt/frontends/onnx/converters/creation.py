@@ -12,6 +12,7 @@ from graphopt.frontends.onnx.values import HostValue
 
 @op("ConstantOfShape", since=9, host=(0,))
 def constant_of_shape(call: Call, shape: HostValue) -> torch.Tensor:
+    call.check_rank(shape.size)
     tensor = call.tensor("value")
     if tensor is None:
         return torch.full(shape.numbers(), 0.0, dtype=torch.float32)

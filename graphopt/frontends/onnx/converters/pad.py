@@ -37,6 +37,10 @@ def pad_axes(
     """Pads, or crops where a pad is negative."""
     axes = [a % x.ndim for a in axes] if axes is not None else list(range(x.ndim))
     begin, end = dict(zip(axes, pads, strict=False)), dict(zip(axes, pads[len(axes) :], strict=True))
+    for axis in axes:
+        kept = min(begin[axis], 0) + min(end[axis], 0) + x.shape[axis]
+        if isinstance(kept, int) and kept < 0:
+            raise call.error(f"crops more from axis {axis} than its {x.shape[axis]} elements")
     mode = call.str("mode", "constant")
     if mode == "constant":
         first = min(axes, default=x.ndim)

@@ -41,6 +41,7 @@ def reshape(call: Call, x: torch.Tensor, shape: HostValue) -> torch.Tensor:
 
 def reshape_to(call: Call, x: torch.Tensor, wanted: Sequence[Any]) -> torch.Tensor:
     """A 0 copies the input's size (unless ``allowzero``), a -1 is what is left."""
+    call.check_rank(len(wanted))
     keep_zero = call.flag("allowzero")
     sizes = [
         x.shape[i] if isinstance(s, int) and s == 0 and not keep_zero else s for i, s in enumerate(wanted)
@@ -97,8 +98,9 @@ def squeeze(call: Call, x: torch.Tensor, axes: HostValue | None = None) -> torch
     return _squeeze(call, x, None if axes is None else axes.numbers())
 
 
-def _unsqueeze(x: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
+def _unsqueeze(call: Call, x: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
     rank = x.ndim + len(axes)
+    call.check_rank(rank)
     for axis in sorted(a % rank for a in axes):
         x = x.unsqueeze(axis)
     return x
@@ -106,17 +108,18 @@ def _unsqueeze(x: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
 
 @op("Unsqueeze", since=1)
 def unsqueeze_attribute(call: Call, x: torch.Tensor) -> torch.Tensor:
-    return _unsqueeze(x, call.ints("axes"))
+    return _unsqueeze(call, x, call.ints("axes"))
 
 
 @op("Unsqueeze", since=13, host=(1,))
 def unsqueeze(call: Call, x: torch.Tensor, axes: HostValue) -> torch.Tensor:
-    return _unsqueeze(x, axes.numbers())
+    return _unsqueeze(call, x, axes.numbers())
 
 
 @op("Expand", since=8, host=(1,))
 def expand(call: Call, x: torch.Tensor, shape: HostValue) -> torch.Tensor:
     """Broadcasts both ways: where the shape says 1, the input's size stays."""
+    call.check_rank(shape.size)
     sizes = shape.numbers()
     rank = max(x.ndim, len(sizes))
     wanted = [1] * (rank - len(sizes)) + list(sizes)
@@ -146,6 +149,8 @@ def _split(call: Call, x: torch.Tensor, sizes: Sequence[Any] | None) -> tuple[to
         return split_sizes(call, x, sizes, axis)
     count = call.int("num_outputs", call.output_count)
     total = x.shape[axis]
+    if isinstance(total, int) and count > total:
+        raise call.error(f"makes {count} parts of an axis of {total} elements")
     part = (total + count - 1) // count
     if isinstance(total, int) and total % count:
         # The last part is smaller, and may be empty.
@@ -233,4 +238,5 @@ def _clamp(value: Any, low: Any, high: Any) -> Any:
 
 @op("Tile", since=6, host=(1,))
 def tile(call: Call, x: torch.Tensor, repeats: HostValue) -> torch.Tensor:
+    call.check_rank(repeats.size)
     return x.repeat(repeats.numbers())

@@ -18,11 +18,13 @@ import torch
 from graphopt._torch import statically_known_true
 from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.dtypes import numpy_dtype
+from graphopt.frontends.onnx.limits import check_host_size
 from graphopt.frontends.onnx.packed_types import PACKED
 from graphopt.frontends.onnx.registry import host_op
 from graphopt.frontends.onnx.values import HostValue, is_symbolic
 
 Host = HostValue | None
+_LARGEST_EXPONENT = 64
 
 
 # -- elementwise ---------------------------------------------------------------------------------
@@ -139,7 +141,8 @@ def modulo(call: Call, a: HostValue, b: HostValue) -> Host:
 
 @host_op("Pow")
 def power(call: Call, a: HostValue, b: HostValue) -> Host:
-    if a.symbolic or b.symbolic:
+    # Python's integers have no largest one: 10^9 to the power of 10^9 would be computed.
+    if a.symbolic or b.symbolic or any(abs(n) > _LARGEST_EXPONENT for n in b.numbers()):
         return None
     return a.map(operator.pow, b, dtype=a.dtype)
 
@@ -202,6 +205,7 @@ def identity(call: Call, x: HostValue) -> Host:
 def gather(call: Call, x: HostValue, indices: HostValue) -> Host:
     if indices.symbolic:
         return None
+    check_host_size([x.size, indices.size])
     return HostValue.of(np.take(x.array, indices.array, axis=call.int("axis", 0)), x.dtype)
 
 
@@ -233,6 +237,7 @@ def scatter_nd(call: Call, x: HostValue, indices: HostValue, updates: HostValue)
 
 @host_op("Concat")
 def concat(call: Call, *inputs: HostValue) -> Host:
+    check_host_size([sum(i.size for i in inputs)])
     arrays = [i.array.astype(object) for i in inputs]
     return HostValue.of(np.concatenate(arrays, axis=call.int("axis", 0)), inputs[0].dtype)
 
@@ -318,12 +323,16 @@ def expand(call: Call, x: HostValue, shape: HostValue) -> Host:
     if shape.symbolic:
         return None
     target = np.broadcast_shapes(x.shape, tuple(shape.numbers()))
+    check_host_size(target)
     return HostValue(np.broadcast_to(x.array, target), x.dtype)
 
 
 @host_op("Tile", since=6)
 def tile(call: Call, x: HostValue, repeats: HostValue) -> Host:
-    return None if repeats.symbolic else HostValue(np.tile(x.array, repeats.numbers()), x.dtype)
+    if repeats.symbolic:
+        return None
+    check_host_size([x.size, *repeats.numbers()])
+    return HostValue(np.tile(x.array, repeats.numbers()), x.dtype)
 
 
 @host_op("Split", since=13)
@@ -357,8 +366,10 @@ def constant_of_shape(call: Call, shape: HostValue) -> Host:
 def value_range(call: Call, start: HostValue, limit: HostValue, delta: HostValue) -> Host:
     if any(v.symbolic or v.dtype.is_floating_point for v in (start, limit, delta)):
         return None
-    array = np.arange(start.number(), limit.number(), delta.number())
-    return HostValue.of(array, start.dtype) if array.size <= 64 else None
+    numbers = range(start.number(), limit.number(), delta.number())
+    if len(numbers[:65]) > 64:
+        return None
+    return HostValue.of(list(numbers), start.dtype)
 
 
 @host_op("NonZero", since=9)
