@@ -112,6 +112,15 @@ class Call:
         attr = self.attribute(name)
         return default if attr is None else attr.value
 
+    def input_dtype(self, index: _Int) -> torch.dtype:
+        """Element type of an input, also where the converter sees it as a plain number."""
+        value = self.node.inputs[index]
+        given = None if value is None else self._evaluator.lookup(value)
+        dtype = getattr(given, "dtype", None)
+        if dtype is None:
+            raise self.error(f"needs a tensor as its input {index}")
+        return dtype
+
     # -- outputs and subgraphs ---------------------------------------------------------------
 
     @property

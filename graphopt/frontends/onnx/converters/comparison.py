@@ -84,6 +84,6 @@ def is_inf(call: Call, x: torch.Tensor) -> torch.Tensor:
 @op("Where", since=9, kinds={1: OPERAND, 2: OPERAND})
 def where(call: Call, condition: torch.Tensor, a: Any, b: Any) -> torch.Tensor:
     if not isinstance(a, torch.Tensor) and not isinstance(b, torch.Tensor):
-        # Two numbers lose the element type that the model gives them.
-        raise call.error("selects between two scalars of unknown type")
+        # Two numbers have lost the element type that the model gives them.
+        a = torch.full([], a, dtype=call.input_dtype(1), device=condition.device)
     return torch.where(condition, a, b)
