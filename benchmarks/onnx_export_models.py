@@ -1,4 +1,4 @@
-"""Models for :mod:`benchmarks.onnx_exports`: small ones of the zoo, and nets that exporters write unusually."""
+"""Models for :mod:`benchmarks.onnx_exports`: small ones of the zoo, and nets written by hand."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ ONNX names with dots become nested modules: ``encoder.layer.0.weight`` keeps its
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -99,7 +100,7 @@ class ConstantStore:
         """A dotted attribute name for an ONNX name: every part valid, none taken or a prefix of another."""
         parts = [re.sub(r"\W", "_", p) or "_" for p in re.split(r"[./:]+", value_name.strip("./:"))]
         # Attributes of nn.Module itself ("weight" is fine, "forward" or "training" is not).
-        base = ".".join(f"{p}_" if hasattr(nn.Module, p) or p == "training" else p for p in parts)
+        base = ".".join(f"{p}_" if _reserved(p) else p for p in parts)
         candidate, count = base, 1
         while not self._free(candidate):
             count += 1
@@ -119,6 +120,11 @@ class ConstantStore:
                 return True
             owner = getattr(owner, part)
         return False
+
+
+def _reserved(name: str) -> bool:
+    """Whether generated code cannot say ``self.name``, or says something else with it."""
+    return hasattr(nn.Module, name) or name == "training" or keyword.iskeyword(name)
 
 
 def _owner(module: nn.Module, target: str) -> tuple[nn.Module, str]:

@@ -1,4 +1,4 @@
-"""Variants of GELU, with a bias in front or without, and softmax of biased scores."""
+"""Variants of GELU, with a bias in front or without."""
 
 from __future__ import annotations
 
@@ -29,23 +29,3 @@ def fast_gelu(call: Call, x: torch.Tensor, bias: torch.Tensor | None = None) -> 
 def quick_gelu(call: Call, x: torch.Tensor) -> torch.Tensor:
     alpha = call.float("alpha", 1.702)
     return F.silu(x) if alpha == 1.0 else x * torch.sigmoid(x * alpha)
-
-
-@contrib_op("BiasSoftmax")
-def bias_softmax(call: Call, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Softmax over the axes from ``axis`` on, as one; the bias lacks axes in front of it or before those."""
-    axis = call.int("axis", 1) % x.ndim
-    if call.flag("is_inner_broadcast"):
-        # The bias varies along leading axes: [batch, 1, ..., 1, *softmax axes].
-        lead = [*bias.shape[: bias.ndim - (x.ndim - axis)]]
-        lead = [size for size in lead if not (isinstance(size, int) and size == 1)]
-        bias = bias.reshape([*lead, *[1] * (axis - len(lead)), *x.shape[axis:]])
-    scores = x + bias
-    if axis == x.ndim - 1:
-        return torch.softmax(scores, dim=-1)
-    return torch.softmax(scores.flatten(axis), dim=-1).reshape(x.shape)
-
-
-@contrib_op("BiasAdd")
-def bias_add(call: Call, x: torch.Tensor, bias: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-    return x + bias + skip

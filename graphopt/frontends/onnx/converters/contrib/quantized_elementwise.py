@@ -14,7 +14,6 @@ from graphopt.frontends.onnx.converters.quantization import (
     dequantize_linear,
     quantize,
     quantize_linear,
-    requantize,
 )
 
 contrib_op("QuantizeLinear")(quantize_linear)
@@ -31,6 +30,20 @@ def dequantized(x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None)
     return centred(x, zero).to(scale.dtype) * scale
 
 
+def multiply_add(x: torch.Tensor, factor: torch.Tensor, addend: torch.Tensor) -> torch.Tensor:
+    """``x * factor + addend`` with one rounding, of 8-bit integers x, in the type of ``factor``.
+
+    float64 holds the product exactly; ties between output values depend on it.
+    """
+    return (x.double() * factor.double() + addend.double()).to(factor.dtype)
+
+
+def saturated(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Floats, zero point included, as 8-bit integers: halves to even, out of range to the ends."""
+    info = torch.iinfo(dtype)
+    return torch.clamp(torch.round(value), info.min, info.max).to(dtype)
+
+
 @contrib_op("QLinearAdd")
 def qlinear_add(
     call: Call,
@@ -43,10 +56,16 @@ def qlinear_add(
     c_scale: torch.Tensor,
     c_zero: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """``a + b``; onnxruntime divides the scales by the output's first, and so does this."""
-    left = centred(a, a_zero).to(a_scale.dtype) * (a_scale / c_scale)
-    right = centred(b, b_zero).to(b_scale.dtype) * (b_scale / c_scale)
-    return requantize(left + right, c_zero, a.dtype)
+    """``a * ra + (b * rb + fixed)``, rounded once: onnxruntime's formula, with fused multiply-adds.
+
+    ``ra`` and ``rb`` are the scales over the output's, and ``fixed`` is what the three zero points add.
+    """
+    left, right = a_scale / c_scale, b_scale / c_scale
+    none = torch.zeros((), dtype=c_scale.dtype, device=a.device)
+    zeros = [none if z is None else z.to(c_scale.dtype) for z in (a_zero, b_zero, c_zero)]
+    fixed = zeros[2] - (left * zeros[0] + right * zeros[1])
+    total = multiply_add(b, right, multiply_add(a, left, fixed))
+    return saturated(total, a.dtype)
 
 
 @contrib_op("QLinearMul")
@@ -61,9 +80,10 @@ def qlinear_mul(
     c_scale: torch.Tensor,
     c_zero: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """``a * b``: an integer product, scaled once."""
+    """``a * b``: an integer product, scaled and shifted, then rounded once."""
     product = centred(a, a_zero) * centred(b, b_zero)
-    return requantize(product.to(c_scale.dtype) * (a_scale * b_scale / c_scale), c_zero, a.dtype)
+    scaled = product.to(c_scale.dtype) * (a_scale * b_scale / c_scale)
+    return saturated(scaled if c_zero is None else scaled + c_zero.to(scaled.dtype), a.dtype)
 
 
 def _unary(op_type: str, function: Callable[[Call, torch.Tensor], torch.Tensor]) -> None:

@@ -6,7 +6,11 @@ import torch
 
 from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.converters.contrib.domain import contrib_op
-from graphopt.frontends.onnx.converters.contrib.quantized_elementwise import centred, dequantized
+from graphopt.frontends.onnx.converters.contrib.quantized_elementwise import (
+    centred,
+    dequantized,
+    saturated,
+)
 from graphopt.frontends.onnx.converters.pooling import average_pool
 from graphopt.frontends.onnx.converters.quantization import quantize, requantize
 
@@ -20,11 +24,15 @@ def qlinear_average_pool(
     y_scale: torch.Tensor,
     y_zero: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """x [N, C, *size], or [N, *size, C] if ``channels_last``: pooled in float, as onnxruntime does."""
+    """x [N, C, *size], or [N, *size, C] if ``channels_last``: pooled in float, as onnxruntime does.
+
+    The zero point is added before rounding, unlike in QuantizeLinear.
+    """
     last = call.flag("channels_last")
     wide = dequantized(x, x_scale, x_zero)
     pooled = average_pool(call, wide.movedim(-1, 1) if last else wide)
-    return quantize(pooled.movedim(1, -1) if last else pooled, y_scale, y_zero, x.dtype)
+    scaled = (pooled.movedim(1, -1) if last else pooled) / y_scale
+    return saturated(scaled if y_zero is None else scaled + y_zero.to(scaled.dtype), x.dtype)
 
 
 @contrib_op("QLinearGlobalAveragePool")
