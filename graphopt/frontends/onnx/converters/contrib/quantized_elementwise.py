@@ -115,14 +115,42 @@ def qlinear_softmax(
     y_zero: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Softmax over ``axis``; before opset 13 over all axes from it on, as one."""
-    # Shifting all inputs by one zero point leaves softmax as it is.
-    wide = dequantized(x, x_scale, None)
-    if call.int("opset") < 13:
-        axis = call.int("axis", 1) % x.ndim
-        y = torch.softmax(wide.flatten(axis), dim=-1).reshape(x.shape)
-    else:
-        y = torch.softmax(wide, dim=call.int("axis", -1))
-    return quantize(y, y_scale, y_zero, x.dtype)
+    if call.int("opset") >= 13:
+        return _integer_softmax(x, call.int("axis", -1), x_scale, y_scale, y_zero)
+    axis = call.int("axis", 1) % x.ndim
+    return _integer_softmax(x.flatten(axis), -1, x_scale, y_scale, y_zero).reshape(x.shape)
+
+
+_LARGEST_EXPONENTIAL = 0x7FFFFF
+
+
+def _integer_softmax(
+    x: torch.Tensor,
+    axis: int,
+    x_scale: torch.Tensor,
+    y_scale: torch.Tensor,
+    y_zero: torch.Tensor | None,
+) -> torch.Tensor:
+    """onnxruntime's kernel: a table of exponentials as integers, whose ratios are rounded.
+
+    It multiplies by the whole part of ``1 / y_scale``: a scale of 1/255, which float32 rounds up, gives 254.
+    Every result but the largest ones shows it.
+    """
+    size = x.shape[axis]
+    unit = torch.sym_min((2**32 - 1) / size, float(_LARGEST_EXPONENTIAL))
+    steps = torch.arange(-255, 1, device=x.device).double() * x_scale.double()
+    table = torch.round(torch.exp(steps) * unit).to(torch.int64)
+    wide = x.to(torch.int64)
+    # The table is for a largest input of 255.
+    terms = table[wide + (255 - wide.amax(dim=axis, keepdim=True))]
+    total = terms.sum(dim=axis, keepdim=True)
+    factor = (1.0 / y_scale).to(torch.int64)
+    ratio = torch.div(
+        terms * factor + torch.div(total, 2, rounding_mode="floor"), total, rounding_mode="floor"
+    )
+    shifted = ratio if y_zero is None else ratio + y_zero.to(torch.int64)
+    info = torch.iinfo(x.dtype)
+    return shifted.clamp(info.min, info.max).to(x.dtype)
 
 
 @contrib_op("QLinearConcat")

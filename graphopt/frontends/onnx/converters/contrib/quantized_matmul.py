@@ -59,10 +59,9 @@ def quantized_gemm(
     y_zero: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """``alpha * A' @ B' + C`` with an int32 C in the sums' own scale; float, or 8-bit with a scale for Y."""
-    left, right = centred(a, a_zero), centred(b, b_zero)
-    if call.flag("transB"):
-        per_column = b_zero.numel() > 1
-        right = b.to(torch.int32).t() - b_zero.to(torch.int32) if per_column else right.t()
+    left = centred(a, a_zero)
+    # Zero points of single columns stand along the result's last axis.
+    right = centred(b.t() if call.flag("transB") else b, b_zero)
     sums = torch.matmul(left.t() if call.flag("transA") else left, right)
     if c is not None:
         sums = sums + c
