@@ -12,6 +12,7 @@ import onnx_ir.passes.common as common_passes
 from onnxscript import optimizer, version_converter
 from onnxscript.rewriter import onnx_fusions
 
+from graphopt.errors import InternalError
 from graphopt.exporters.onnx.legalize import origin_of
 from graphopt.ir.signature import TensorSpec
 
@@ -82,6 +83,12 @@ def _name_interface(model: ir.Model, program: Program) -> None:
 
 
 def _describe(value: ir.Value, spec: TensorSpec) -> None:
+    expected = ir.tensor_adapters.from_torch_dtype(spec.dtype)
+    if value.dtype is not None and value.dtype != expected:
+        raise InternalError(
+            f"{spec.name!r} became {value.dtype.name} on its way to ONNX and must be {expected.name}",
+            code="GO-1001",
+        )
     value.name = spec.name
     value.shape = ir.Shape(spec.shape)
 
