@@ -20,6 +20,7 @@ from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.constants import ConstantStore
 from graphopt.frontends.onnx.dims import InputShape
 from graphopt.frontends.onnx.functions import Definitions
+from graphopt.frontends.onnx.metadata import annotation
 from graphopt.frontends.onnx.registry import CONVERTERS, HOST_OPS, InputKind, normal_domain
 from graphopt.frontends.onnx.values import Constant, HostValue, Value, is_symbolic
 
@@ -170,7 +171,7 @@ class Evaluator:
         inputs = [self.lookup(v) for v in node.inputs]
         while inputs and inputs[-1] is None:
             inputs.pop()
-        with fx_traceback.annotate({"onnx_node": name, "onnx_op": node.op_type}):
+        with fx_traceback.annotate(annotation(node, name)):
             try:
                 result = self._evaluate(call, inputs)
             except GraphoptError:
