@@ -108,6 +108,29 @@ def test_onnxruntime_agrees(dtype: torch.dtype, tmp_path: Path) -> None:
     assert wrong == {}
 
 
+_WIDENED = ("abs", "sum", "prod", "amax", "amin", "cumsum", "mean", "softmax", "layer_norm", "linear")
+
+
+def test_float16_stays_float16(tmp_path: Path) -> None:
+    """torch.onnx gives reductions of float16 the float32 that they accumulate in."""
+    calls = [
+        call
+        for target, samples in SAMPLES.items()
+        if str(target).split(".")[1] in _WIDENED
+        for seed, sample in enumerate(samples)
+        if key(call := Call(target, sample, seed)) not in NOT_COMPARED[torch.float32]
+        and runs_in_torch(call, torch.float16)
+    ]
+    assert len(calls) > len(_WIDENED)
+    program = pack(calls, torch.float16, symbolic=False)
+    to_onnx(program, tmp_path / "half.onnx")
+    inputs = tuple(x for call in calls for x in tensors_of(call.operands(torch.float16, SIZE)))
+    runner = OnnxRuntimeRunner(tmp_path / "half.onnx")
+    assert [y.dtype for y in runner(*inputs)] == [spec.dtype for spec in program.signature.outputs]
+    report = verify(program, runner, inputs=inputs, runs=4)
+    assert [o.problem for draw in report.draws for o in draw.outputs if not o.ok] == []
+
+
 @pytest.mark.parametrize(
     ("dtype", "name"), [(dtype, name) for dtype, names in REFUSED.items() for name in names], ids=str
 )

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from graphopt.exporters.onnx import to_onnx
 from graphopt.frontends.onnx import import_onnx
 from graphopt.ir.program import Program
 from graphopt.verification import OnnxRuntimeRunner, verify
@@ -231,3 +232,12 @@ def test_weights_of_few_bits(text: Path, tmp_path: Path, bits: int, symmetric: b
         quantizer.model.save_model_to_file(str(tmp_path / "q.onnx"))
     assert operators(tmp_path / "q.onnx")["MatMulNBits"] == 6
     agrees(tmp_path / "q.onnx", *SENTENCES)
+
+
+def test_a_quantised_file_is_exported_with_its_integers(vision: Path, tmp_path: Path) -> None:
+    """Convolutions of int32 become standard nodes that onnxruntime runs, and give the same numbers."""
+    program = import_onnx(static(vision, tmp_path / "q.onnx", "QOperator", picture))
+    to_onnx(program, tmp_path / "again.onnx")
+    assert operators(tmp_path / "again.onnx")["Conv"] == 0
+    runner = OnnxRuntimeRunner(tmp_path / "again.onnx")
+    verify(program, runner, shapes=PICTURES, draws=len(PICTURES), runs=4).raise_if_failed()

@@ -74,12 +74,9 @@ def multi_head_attention(
     heads = call.int("num_heads")
     q, k, v = _unpacked(query, key, value, heads)
     if bias is not None:
-        k_bias = bias.shape[0] - 2 * heads * q.shape[-1]
-        parts = bias.split([heads * q.shape[-1], heads * q.shape[-1], k_bias])
-        q, k, v = (
-            t + part.reshape(1, heads, 1, -1) if part is not None else t
-            for t, part in zip((q, k, v), parts, strict=True)
-        )
+        width = heads * q.shape[-1]
+        parts = bias.split([width, width, bias.shape[0] - 2 * width])
+        q, k, v = (t + part.reshape(1, heads, 1, -1) for t, part in zip((q, k, v), parts, strict=True))
     if past_key is not None and past_value is not None:
         k, v = torch.cat([past_key, k], dim=2), torch.cat([past_value, v], dim=2)
     joined = join_biases(call, q, k, mask, added)
