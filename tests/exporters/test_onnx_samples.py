@@ -140,3 +140,12 @@ def test_what_has_no_form_is_refused(dtype: torch.dtype, name: str) -> None:
     with pytest.raises(InputError, match=REFUSED[dtype][name]) as error:
         to_onnx_model(pack([call], dtype, symbolic=True))
     assert error.value.code == "GO-3006"
+
+
+def test_a_type_that_onnx_lacks_is_refused_with_the_operator(tmp_path: Path) -> None:
+    target = torch.ops.aten.min.dim
+    program = pack([Call(target, SAMPLES[target][0], 0)], torch.bool, symbolic=False)
+    with pytest.raises(InputError, match="ONNX has no Arg(Min|Max) of bool") as error:
+        to_onnx(program, tmp_path / "booleans.onnx")
+    assert error.value.code == "GO-3006"
+    assert not (tmp_path / "booleans.onnx").exists()
