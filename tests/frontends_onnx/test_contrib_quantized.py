@@ -76,8 +76,8 @@ def test_qlinear_conv(dtype: Any, channels: bool, groups: int) -> None:
 @TYPES
 def test_conv_integer(dtype: Any) -> None:
     inputs = {
-        "x": integers(np.uint8, 1, 3, 6, 6), "w": integers(dtype, 4, 3, 3, 3), "xz": zero(np.uint8),
-        "wz": np.array(0, dtype),
+        "x": integers(dtype, 1, 3, 6, 6), "w": integers(dtype, 4, 3, 3, 3), "xz": zero(dtype),
+        "wz": np.array(1, dtype),
     }  # fmt: skip
     model = single_node("ConvInteger", inputs, [np.int32], domain="", pads=[1, 1, 1, 1])
     assert has_integer_products_only(equals(model, inputs))

@@ -1,4 +1,4 @@
-"""Convolutions in ONNX: of floats a Conv node, of integers slices and a matrix product.
+"""Convolutions in ONNX: of floats a Conv node, of integers ConvInteger, or slices and a matrix product.
 
 torch.onnx 2.13 writes a stride of one number for a picture as an attribute of one number, and takes a
 picture without a batch for one of another rank; Conv has no integer type.
@@ -9,6 +9,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir
 
 from graphopt.exporters.onnx.integers import is_integer
 from graphopt.exporters.onnx.nodes import OnnxValue, batched, expanded, ints, operators
@@ -29,7 +32,15 @@ def conv(
 
     def of_batch(x: OnnxValue) -> OnnxValue:
         if is_integer(x):
-            return _integer_conv(x, weight, bias, strides, pads, dilations, groups)
+            attributes = {"strides": strides, "pads": [*pads, *pads], "dilations": dilations, "group": groups}
+            y = _conv_integer(x, weight, attributes) or _by_slices(
+                x, weight, strides, pads, dilations, groups
+            )
+            return (
+                y
+                if bias is None
+                else operators(18).Add(y, operators(18).Reshape(bias, ints(-1, *[1] * rank)))
+            )
         return operators(18).Conv(
             x, weight, bias, strides=strides, pads=[*pads, *pads], dilations=dilations, group=groups
         )
@@ -83,10 +94,40 @@ def convolution(
     return conv(x, weight, bias, stride, padding, dilation, groups)
 
 
-def _integer_conv(
+def _conv_integer(x: OnnxValue, weight: OnnxValue, attributes: dict[str, Any]) -> OnnxValue:
+    """ConvInteger, if both operands are 8-bit tensors less one zero point each; else None."""
+    left, right = _eight_bits(x), _eight_bits(weight)
+    if left is None or right is None:
+        return None
+    (source, zero), (table, table_zero) = left, right
+    return operators(18).ConvInteger(source, table, zero, table_zero, **attributes)
+
+
+def _eight_bits(value: OnnxValue) -> tuple[OnnxValue, OnnxValue] | None:
+    """The 8-bit tensor and zero point (or None) that int32 operands were made of."""
+    node = value.producer()
+    if value.dtype != onnx_ir.DataType.INT32 or node is None:
+        return None
+    if node.op_type != "Sub":
+        source = _cast_from(value)
+        return None if source is None else (source, None)
+    source, zero = (_cast_from(operand) for operand in node.inputs)
+    if source is None or zero is None or source.dtype != zero.dtype or len(zero.shape):
+        return None
+    return source, zero
+
+
+def _cast_from(value: OnnxValue) -> OnnxValue:
+    """The 8-bit tensor that a value is a conversion of, or None."""
+    node = value.producer()
+    source = node.inputs[0] if node is not None and node.op_type == "Cast" else None
+    eight = (onnx_ir.DataType.INT8, onnx_ir.DataType.UINT8)
+    return source if source is not None and source.dtype in eight else None
+
+
+def _by_slices(
     x: OnnxValue,
     weight: OnnxValue,
-    bias: OnnxValue,
     strides: Sequence[int],
     pads: Sequence[int],
     dilations: Sequence[int],
@@ -113,5 +154,4 @@ def _integer_conv(
     table = op.Reshape(op.Transpose(table, perm=[0, 1, 3, 2]), ints(groups, rows // groups, places * depth))
     size = op.Shape(pieces[0], start=2)
     shape = op.Concat(op.Shape(x, start=0, end=1), ints(rows), size, axis=0)
-    y = op.Reshape(op.MatMul(table, matrix), shape)
-    return y if bias is None else op.Add(y, op.Reshape(bias, ints(-1, *[1] * rank)))
+    return op.Reshape(op.MatMul(table, matrix), shape)
