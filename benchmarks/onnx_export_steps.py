@@ -40,13 +40,15 @@ def export_step(name: str, exporter: str, opset: int, dtype: str, path: str) -> 
     """Writes a model with ``torch.onnx.export``; ``exporter`` is ``torchscript`` or ``dynamo``."""
     model = _model(name, dtype)
     export = {"torchscript": export_torchscript, "dynamo": export_dynamo}[exporter]
-    logging.disable(logging.ERROR)
     try:
+        logging.disable(logging.ERROR)
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # the exporters' own deprecations
             export(model, opset, Path(path))
     except Exception as error:  # whatever an exporter raises is an entry of the table
         return Outcome("no export", f"opset {opset}, {dtype}: {_first_line(error)}")
+    finally:
+        logging.disable(logging.NOTSET)
     return Outcome("ok")
 
 

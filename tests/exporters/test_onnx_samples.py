@@ -73,12 +73,13 @@ def key(call: Call) -> str:
 
 
 def calls_of(dtype: torch.dtype) -> list[Call]:
+    """Every sample in float32; of integers the first of each operator, which finds what types break."""
     skipped = {*NOT_COMPARED[dtype], *REFUSED[dtype]}
     return [
         call
         for target, samples in SAMPLES.items()
         if not str(target).startswith(UNDEFINED)
-        for seed, sample in enumerate(samples)
+        for seed, sample in enumerate(samples if dtype == torch.float32 else samples[:1])
         if key(call := Call(target, sample, seed)) not in skipped and runs_in_torch(call, dtype)
     ]
 
