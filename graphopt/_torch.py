@@ -174,6 +174,31 @@ def _by_rule(kernel: Callable[..., Any]) -> Callable[..., Any]:
     return shapes
 
 
+def _is_tensor(node: Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def _undo_widening(module: torch.fx.GraphModule, dtypes: Mapping[Node, torch.dtype]) -> None:
+    """Takes back promotions after which a call has another type than ATen gives it.
+
+    torch.onnx promotes float16 operands of abs, sum, prod, cumsum and the like to the float32 that
+    kernels accumulate in, and leaves the result at that.
+    """
+    for node, dtype in dtypes.items():
+        if node.op != "call_function" or not _is_tensor(node) or node.meta["val"].dtype == dtype:
+            continue
+        for operand in node.all_input_nodes:
+            source = operand.args[0] if operand.args else None
+            widened = operand.target is torch.ops.prims.convert_element_type.default
+            if widened and isinstance(source, torch.fx.Node) and source.meta["val"].dtype == dtype:
+                node.replace_input_with(operand, source)
+        mode = getattr(node.meta["val"], "fake_mode", None) or FakeTensorMode()
+        with mode:
+            node.meta["val"] = node.meta["val"].to(dtype)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+
+
 class OnnxTranslation:
     """torch.onnx's translation of operators, without the rest of ``torch.onnx.export``.
 
@@ -212,7 +237,9 @@ class OnnxTranslation:
             remove_assertion_nodes,
         )
 
+        dtypes = {n: n.meta["val"].dtype for n in exported.graph.nodes if _is_tensor(n)}
         with _backed_size_oblivious():
             insert_type_promotion_nodes(exported.graph_module)
+        _undo_widening(exported.graph_module, dtypes)
         remove_assertion_nodes(exported.graph_module)
         return _exported_program_to_onnx_program(exported, registry=self._registry).model

@@ -35,7 +35,7 @@ def as_onnx(model: Model, name: str, opset: int = OPSET) -> Model:
                 opset_version=opset,
                 input_names=list(model.input_names),
                 output_names=list(model.output_names),
-                dynamic_shapes=_for_exporter(model),
+                dynamic_shapes=for_exporter(model),
                 external_data=False,
                 verbose=False,
             )
@@ -44,7 +44,7 @@ def as_onnx(model: Model, name: str, opset: int = OPSET) -> Model:
     return replace(model, module=None, path=cached(key, export))
 
 
-def _for_exporter(model: Model) -> tuple[object, ...]:
+def for_exporter(model: Model) -> tuple[object, ...]:
     """torch wants the shapes of everything that ``*args`` of ``forward`` collects as one tuple."""
     assert model.module is not None
     shapes = model.dynamic_shapes()

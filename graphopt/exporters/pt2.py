@@ -105,6 +105,7 @@ def _facts(program: Program) -> dict[str, Any]:
         "ranges": _ranges_of(program),
         "provenance": program.provenance.to_list(),
         "notes": list(program.notes),
+        "metadata": dict(program.metadata),
         "origins": {
             node.name: [list(known.layers), list(known.made_by)]
             for node in program.graph.nodes
@@ -159,6 +160,7 @@ def _restored(exported: ExportedProgram, facts: dict[str, Any]) -> Program:
         provenance=ProvenanceLog.from_list(facts["provenance"]),
         symbols=facts["symbols"],
         notes=facts["notes"],
+        metadata={str(k): str(v) for k, v in facts.get("metadata", {}).items()},
     )
     for node in program.graph.nodes:
         layers, made_by = facts["origins"].get(node.name, ((), ()))

@@ -45,6 +45,8 @@ class Program:
         symbols: torch's symbol names (``"s17"``) to dimension names (``"batch"``).  A dimension that is
             a multiple by construction has an axis of ``32*s17``, and the entry ``"height/32"``.
         notes: facts that capture found and the user should know (an axis that became static, …).
+        metadata: what the model's author wrote beside the graph, by name.  graphopt keeps it from file to
+            file and reads none of it.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Program:
         provenance: ProvenanceLog | None = None,
         symbols: Mapping[str, str] | None = None,
         notes: Sequence[str] = (),
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         self.graph_module = graph_module
         self.signature = signature
@@ -63,6 +66,7 @@ class Program:
         self.provenance = provenance or ProvenanceLog()
         self.symbols: dict[str, str] = dict(symbols or {})
         self.notes: list[str] = list(notes)
+        self.metadata: dict[str, str] = dict(metadata or {})
         self._known_guards = len(self._guards())
 
     # -- construction ------------------------------------------------------------------------
@@ -146,6 +150,7 @@ class Program:
             provenance=provenance or self.provenance.copy(),
             symbols=self.symbols,
             notes=self.notes,
+            metadata=self.metadata,
         )
         program._known_guards = self._known_guards
         return program

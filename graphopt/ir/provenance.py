@@ -95,6 +95,11 @@ def with_history(value: Origin, made_by: str) -> Origin:
 
 def _from_torch_metadata(node: fx.Node) -> Origin:
     custom = node.meta.get("custom") or {}
+    if "onnx_layers" in custom:
+        return Origin(
+            tuple(custom["onnx_layers"].split(", ")),
+            tuple(m for m in custom["onnx_made_by"].split(", ") if m),
+        )
     if "onnx_node" in custom:
         return Origin((str(custom["onnx_node"]),))
     stack = node.meta.get("nn_module_stack")

@@ -69,6 +69,8 @@ def _infer(name: str, dtype: torch.dtype, placeholder: fx.Node) -> ValueRange:
                 found.append(
                     ValueRange(-offset, size - offset, consecutive=writes, reason=f"{op} {user.name}")
                 )
+            elif op == "add" and _wraps_around(user, node):
+                continue
             elif op in ("add", "sub") and isinstance(user.args[1], int) and user.args[0] is node:
                 work.append((user, offset + (user.args[1] if op == "add" else -user.args[1])))
             elif op in _PASSING and node in user.all_input_nodes:
@@ -93,6 +95,19 @@ def _infer(name: str, dtype: torch.dtype, placeholder: fx.Node) -> ValueRange:
         limits = torch.iinfo(dtype)
         return ValueRange(limits.min, limits.max + 1)
     return ValueRange(0, 16) if dtype == torch.int64 else ValueRange(-100, 101)
+
+
+def _wraps_around(total: fx.Node, index: fx.Node) -> bool:
+    """Whether ``total`` counts a negative index from the end: ``where(index < 0, index + size, index)``."""
+
+    def selects(user: fx.Node) -> bool:
+        if _op(user) != "where" or len(user.args) != 3:
+            return False
+        condition, chosen, other = user.args
+        negative = isinstance(condition, fx.Node) and _op(condition) == "lt" and condition.args == (index, 0)
+        return negative and chosen is total and other is index
+
+    return bool(total.users) and all(selects(user) for user in total.users)
 
 
 def _op(node: fx.Node) -> str:

@@ -135,3 +135,40 @@ def test_a_condition_on_static_sizes_folds() -> None:
     program = import_onnx(model)
     assert [str(n.target) for n in program.operator_nodes()] == ["aten.relu.default"]
     _agrees(program, model)
+
+
+def test_flatten_at_a_later_axis_keeps_the_sizes_in_front_dynamic() -> None:
+    model = _model("g (float[batch, rows, 3, 2] x) => (float[n, 6] y) { y = Flatten <axis = 2> (x) }")
+    program = import_onnx(model)
+    assert program.signature.inputs[0].shape == ("batch", "rows", 3, 2)
+    _agrees(program, model)
+
+
+_MASK = """g (bool[batch, rows] visible) => (float[batch, rows] y)
+<float zero = {0}, float hidden = {-10000}> { y = Where(visible, zero, hidden) }"""
+
+
+def test_a_choice_between_two_numbers_has_the_type_of_the_file() -> None:
+    """As TorchScript's exporter writes masks of attention."""
+    model = _model(_MASK)
+    program = import_onnx(model)
+    assert program.signature.outputs[0].dtype == torch.float32
+    _agrees(program, model)
+
+
+_TILES = """g (float[batch, height] x) => (float[batch, n] y)
+<int64[1] minus_one = {-1}, int64[1] two = {2}> {
+    rows = Shape <start = 0, end = 1> (x)
+    columns = Shape <start = 1, end = 2> (x)
+    half = Div(columns, two)
+    target = Concat <axis = 0> (rows, half, two)
+    tiles = Reshape(x, target)
+    y = ReduceSum <keepdims = 0> (tiles, minus_one)
+}"""
+
+
+def test_only_the_dimensions_that_matter_must_be_multiples() -> None:
+    model = _model(_TILES)
+    program = import_onnx(model)
+    assert program.signature.dims == {"batch": DimRange(1, None), "height": DimRange(2, None, 2)}
+    _agrees(program, model)

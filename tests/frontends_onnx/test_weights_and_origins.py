@@ -88,3 +88,16 @@ def test_functions_of_the_model_are_evaluated_in_place() -> None:
     assert torch.equal(program(x)[0], x * 3)
     (node,) = program.operator_nodes()
     assert str(origin(node).layer).startswith("y/")
+
+
+@pytest.mark.parametrize("name", ["as", "lambda", "training", "forward"])
+def test_a_weight_may_have_any_name(name: str) -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]>
+        g (float[N, 2] x) => (float[N, 2] y) <float[2] w = {1.25671, 2.12347}> { y = Mul(x, w) }"""
+    )
+    model.graph.initializer[0].name = model.graph.node[0].input[1] = name
+    program = import_onnx(model)
+    assert [n.rstrip("_") for n in program.constants] == [name]
+    x = torch.randn(3, 2)
+    assert torch.equal(program(x)[0], x * torch.tensor([1.25671, 2.12347]))

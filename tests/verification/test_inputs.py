@@ -137,3 +137,13 @@ def test_files_that_cannot_be_read(pair: Program, tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
             load_inputs(path, pair.signature)
         assert caught.value.code == "GO-3001"
+
+
+def test_an_index_that_counts_from_the_end_limits_nothing_by_its_wrapped_form() -> None:
+    class Wraps(nn.Module):
+        def forward(self, ids: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+            return table.index_select(0, torch.where(ids < 0, ids + table.shape[0], ids))
+
+    program = capture_torch(Wraps().eval(), (torch.arange(3), torch.randn(11, 2)))
+    found = infer_ranges(program)["ids"]
+    assert (found.low, found.high) == (0, 11)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,9 @@ import onnx_ir.passes.common as common_passes
 from onnxscript import optimizer, version_converter
 from onnxscript.rewriter import onnx_fusions
 
+from graphopt.errors import InternalError
 from graphopt.exporters.onnx.legalize import origin_of
+from graphopt.frontends.onnx.metadata import write_metadata
 from graphopt.ir.signature import TensorSpec
 
 if TYPE_CHECKING:
@@ -31,6 +35,8 @@ def finish(model: ir.Model, program: Program, opset: int) -> ir.Model:
     _name_interface(model, program)
     _name_dimensions(model, program.symbols)
     _drop_torch_metadata(model)
+    _name_nodes(model)
+    write_metadata(model, program.metadata)
     model.producer_name = "graphopt"
     model.producer_version = importlib.metadata.version("graphopt")
     model.graph.name = "graphopt"
@@ -82,6 +88,12 @@ def _name_interface(model: ir.Model, program: Program) -> None:
 
 
 def _describe(value: ir.Value, spec: TensorSpec) -> None:
+    expected = ir.tensor_adapters.from_torch_dtype(spec.dtype)
+    if value.dtype is not None and value.dtype != expected:
+        raise InternalError(
+            f"{spec.name!r} became {value.dtype.name} on its way to ONNX and must be {expected.name}",
+            code="GO-1001",
+        )
     value.name = spec.name
     value.shape = ir.Shape(spec.shape)
 
@@ -130,6 +142,25 @@ def _name_dimensions(model: ir.Model, symbols: Mapping[str, str]) -> None:
     for value in _values(model.graph):
         if value.shape is not None and value not in ends:
             value.shape = ir.Shape([renamed(dim) for dim in value.shape])
+
+
+def _name_nodes(model: ir.Model) -> None:
+    """The name of the user's layer, where a node comes from one; of several nodes, with their operators."""
+    nodes = list(ir.traversal.RecursiveGraphIterator(model.graph))
+    layers = [node.metadata_props.get("graphopt.layers", "") for node in nodes]
+    alone = Counter(layers)
+    taken: set[str] = set()
+    for node, layer in zip(nodes, layers, strict=True):
+        base = node.name or node.op_type
+        if layer and ", " not in layer:
+            base = layer if alone[layer] == 1 else f"{layer}/{node.op_type}"
+        name = base
+        for count in itertools.count(1):
+            if name not in taken:
+                break
+            name = f"{base}_{count}"
+        taken.add(name)
+        node.name = name
 
 
 def _drop_torch_metadata(model: ir.Model) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
+from graphopt.errors import InputError
 from graphopt.ir.provenance import origin
 
 aten = torch.ops.aten
@@ -40,6 +41,7 @@ def legalize(exported: ExportedProgram) -> None:
     for node in exported.graph.nodes:
         if node.op != "call_function":
             continue
+        _refuse_integers(node)
         if node.target in _LOGICAL and all(map(_is_boolean, node.args[:2])) and _is_boolean(node):
             # ONNX Add and Mul take no booleans; on booleans they are Or and And.
             node.target = _LOGICAL[node.target]
@@ -48,6 +50,30 @@ def legalize(exported: ExportedProgram) -> None:
             _resize_by_factor(node, position)
     exported.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
     exported.graph_module.recompile()
+
+
+_FLOATS_ONLY = {
+    aten.avg_pool1d.default,
+    aten.avg_pool2d.default,
+    aten.avg_pool3d.default,
+    aten.max_pool2d_with_indices.default,
+    aten.conv_transpose1d.default,
+    aten.conv_transpose2d.input,
+    aten.conv_transpose3d.input,
+}
+"""Operators that torch computes of integers, ONNX does not, and no detour is exact."""
+
+
+def _refuse_integers(node: fx.Node) -> None:
+    transposed = node.target is aten.convolution.default and node.args[6]
+    if node.target not in _FLOATS_ONLY and not transposed:
+        return
+    source = node.args[0]
+    if isinstance(source, fx.Node) and not source.meta["val"].dtype.is_floating_point:
+        layers, _, target = origin_of(node)
+        raise InputError(
+            f"{target} of integers has no ONNX form", code="GO-3006", node=node.name, layer=", ".join(layers)
+        )
 
 
 _LOGICAL = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 OnnxValue = Any
@@ -32,3 +33,18 @@ def scalar(number: float, like: OnnxValue) -> OnnxValue:
 
     array = np.array(number, dtype=like.dtype.numpy())
     return operators(18).Constant(value=onnx_ir.tensor(array))
+
+
+def expanded(sizes: Sequence[int], rank: int) -> list[int]:
+    """A stride, pad or kernel for each spatial axis; torch takes one number for all."""
+    return [int(s) for s in sizes] if len(sizes) == rank else [int(sizes[0])] * rank
+
+
+def batched(form: Callable[[OnnxValue], OnnxValue], x: OnnxValue, rank: int) -> OnnxValue:
+    """``form`` of x [N, C, *size]; where x is [C, *size] with ``rank`` sizes, of a batch of one."""
+    if len(x.shape) == rank + 2:
+        return form(x)
+    op = operators(18)
+    one = op.Unsqueeze(x, ints(0))
+    one.dtype, one.shape = x.dtype, type(x.shape)([1, *x.shape])
+    return op.Squeeze(form(one), ints(0))

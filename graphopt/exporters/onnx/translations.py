@@ -8,13 +8,13 @@ values whose shapes are known (a size is an int or symbolic), others plain Pytho
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from graphopt.errors import InputError
+from graphopt.exporters.onnx import convolution, integers, ordering, pointwise, pooling, scattering
 from graphopt.exporters.onnx.attention import attention_node, attention_nodes
 from graphopt.exporters.onnx.nodes import OnnxValue, ints, is_one, operators, scalar
 
@@ -34,12 +34,67 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
         aten.movedim.int: movedim,
         aten.to.dtype: to_dtype,
         aten.batch_norm.default: batch_norm,
-        aten.conv_transpose2d.input: conv_transpose2d,
-        aten.avg_pool2d.default: avg_pool2d,
-        aten.adaptive_avg_pool1d.default: adaptive_avg_pool,
-        aten.adaptive_avg_pool2d.default: adaptive_avg_pool,
+        aten._native_batch_norm_legit_no_training.default: batch_norm_of_inference,
+        **dict.fromkeys((aten.conv1d.default, aten.conv2d.default, aten.conv3d.default), convolution.conv),
+        **dict.fromkeys(
+            (aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input),
+            convolution.conv_transpose,
+        ),
+        aten.convolution.default: convolution.convolution,
+        aten.max_pool2d.default: pooling.max_pool2d,
+        aten.max_pool3d.default: pooling.max_pool3d,
+        aten.avg_pool2d.default: pooling.avg_pool2d,
+        aten.avg_pool3d.default: pooling.avg_pool3d,
+        aten.adaptive_avg_pool1d.default: pooling.adaptive_avg_pool,
+        aten.adaptive_avg_pool2d.default: pooling.adaptive_avg_pool,
+        aten.adaptive_avg_pool3d.default: pooling.adaptive_avg_pool,
+        aten._adaptive_avg_pool2d.default: pooling.adaptive_avg_pool,
+        aten._adaptive_avg_pool3d.default: pooling.adaptive_avg_pool,
+        aten.log1p.default: pointwise.log1p,
+        aten.expm1.default: pointwise.expm1,
+        aten.log_sigmoid.default: pointwise.log_sigmoid,
+        aten.elu.default: pointwise.elu,
+        aten.rrelu.default: pointwise.rrelu,
+        aten.hypot.default: pointwise.hypot,
+        aten.signbit.default: pointwise.signbit,
+        aten.copysign.Tensor: pointwise.copysign,
+        aten.copysign.Scalar: pointwise.copysign_scalar,
+        aten.softmax.int: pointwise.softmax,
+        aten.log_softmax.int: pointwise.log_softmax,
+        aten.sort.stable: ordering.sort_stable,
+        aten.argsort.stable: ordering.argsort_stable,
+        aten.kthvalue.default: ordering.kthvalue,
+        aten.cumprod.default: ordering.cumprod,
+        aten.amax.default: ordering.amax,
+        aten.amin.default: ordering.amin,
+        aten.mean.dim: ordering.mean_dim,
+        aten.scatter.src: scattering.scatter_src,
+        aten.scatter.reduce: scattering.scatter_reduce_src,
+        aten.scatter.value_reduce: scattering.scatter_reduce_value,
+        aten.copy.default: scattering.copy,
+        aten._upsample_nearest_exact1d.default: upsample_nearest_exact,
+        aten._upsample_nearest_exact2d.default: upsample_nearest_exact,
+        aten._upsample_nearest_exact3d.default: upsample_nearest_exact,
         aten.upsample_linear1d.vec: upsample_linear1d,
-        aten._int_mm.default: int_mm,
+        aten._int_mm.default: integers.int_mm,
+        aten.floor.default: integers.rounding("Floor"),
+        aten.ceil.default: integers.rounding("Ceil"),
+        aten.round.default: integers.rounding("Round"),
+        aten.trunc.default: integers.trunc,
+        aten.isnan.default: integers.isnan,
+        aten.isfinite.default: integers.isfinite,
+        aten.relu.default: integers.relu,
+        **dict.fromkeys((aten.__lshift__.Tensor, aten.__lshift__.Scalar), integers.shift_left),
+        **dict.fromkeys((aten.__rshift__.Tensor, aten.__rshift__.Scalar), integers.shift_right),
+        **dict.fromkeys(
+            (aten.bitwise_left_shift.Tensor, aten.bitwise_left_shift.Tensor_Scalar), integers.shift_left
+        ),
+        **dict.fromkeys(
+            (aten.bitwise_right_shift.Tensor, aten.bitwise_right_shift.Tensor_Scalar), integers.shift_right
+        ),
+        aten.linear.default: integers.linear,
+        aten.addmm.default: integers.addmm,
+        **dict.fromkeys((aten.cat.default, aten.concat.default, aten.concatenate.default), integers.cat),
         aten.scaled_dot_product_attention.default: attention,
         **onnx_translation_table(opset),
     }
@@ -128,91 +183,27 @@ def batch_norm(
     return op.BatchNormalization(x, weight, bias, running_mean, running_var, epsilon=eps)
 
 
+def batch_norm_of_inference(
+    x: OnnxValue,
+    weight: OnnxValue,
+    bias: OnnxValue,
+    running_mean: OnnxValue,
+    running_var: OnnxValue,
+    momentum: float,
+    eps: float,
+) -> tuple[OnnxValue, OnnxValue, OnnxValue]:
+    """Batch statistics do not exist in inference: torch returns two empty tensors for them."""
+    op = operators(15)
+    y = batch_norm(x, weight, bias, running_mean, running_var, False, momentum, eps, False)
+    empty = op.Slice(running_mean, ints(0), ints(0), ints(0))
+    return y, op.Identity(empty), op.Identity(empty)
+
+
 def _filled(number: float, like: OnnxValue) -> OnnxValue:
     return operators(18).Expand(scalar(number, like), ints(like.shape[0]))
 
 
-def conv_transpose2d(
-    x: OnnxValue,
-    weight: OnnxValue,
-    bias: OnnxValue = None,
-    stride: Sequence[int] = (1, 1),
-    padding: Sequence[int] = (0, 0),
-    output_padding: Sequence[int] = (0, 0),
-    groups: int = 1,
-    dilation: Sequence[int] = (1, 1),
-) -> OnnxValue:
-    op = operators(18)
-    pads = _pair(padding)
-    return op.ConvTranspose(
-        x,
-        weight,
-        bias,
-        strides=_pair(stride),
-        pads=[*pads, *pads],
-        output_padding=_pair(output_padding),
-        group=groups,
-        dilations=_pair(dilation),
-    )
-
-
 # -- pooling, resizing ---------------------------------------------------------------------------
-
-
-def avg_pool2d(
-    x: OnnxValue,
-    kernel_size: Sequence[int],
-    stride: Sequence[int] = (),
-    padding: Sequence[int] = (0, 0),
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> OnnxValue:
-    """torch.onnx drops ``divisor_override``, which silently scales the result."""
-    op = operators(19)
-
-    kernel = _pair(kernel_size)
-    pads = _pair(padding)
-    if divisor_override is not None and ceil_mode:
-        raise InputError("avg_pool2d with ceil_mode and divisor_override has no ONNX form", code="GO-3006")
-    y = op.AveragePool(
-        x,
-        kernel_shape=kernel,
-        strides=_pair(stride) if len(stride) else kernel,
-        pads=[*pads, *pads],
-        ceil_mode=int(ceil_mode),
-        count_include_pad=int(count_include_pad or divisor_override is not None),
-    )
-    if divisor_override is None:
-        return y
-    return op.Mul(y, op.CastLike(op.Constant(value_float=math.prod(kernel) / divisor_override), x))
-
-
-def adaptive_avg_pool(x: OnnxValue, output_size: Sequence[int]) -> OnnxValue:
-    """GlobalAveragePool or AveragePool; where windows differ in size, a mean of each, axis by axis."""
-    op = operators(19)
-    if all(isinstance(size, int) and size == 1 for size in output_size):
-        return op.GlobalAveragePool(x)
-    first = len(x.shape) - len(output_size)
-    sizes = [(x.shape[first + i], wanted) for i, wanted in enumerate(output_size)]
-    if not all(isinstance(size, int) and isinstance(wanted, int) for size, wanted in sizes):
-        raise InputError("adaptive pooling between symbolic sizes has no ONNX form", code="GO-3006")
-    if first == 2 and all(size % wanted == 0 for size, wanted in sizes):
-        kernel = [size // wanted for size, wanted in sizes]
-        return op.AveragePool(x, kernel_shape=kernel, strides=kernel)
-    for i, (size, wanted) in enumerate(sizes):
-        axis = ints(first + i)
-        means = []
-        for j in range(wanted):
-            start, end = j * size // wanted, -(-(j + 1) * size // wanted)
-            window = op.Slice(x, ints(start), ints(end), axis)
-            means.append(op.ReduceMean(window, axis, keepdims=1))
-        x = op.Concat(*means, axis=first + i)
-    return x
-
-
-def _pair(sizes: Sequence[int]) -> list[int]:
-    return [int(s) for s in sizes] if len(sizes) == 2 else [int(sizes[0])] * 2
 
 
 def upsample_linear1d(
@@ -229,19 +220,27 @@ def upsample_linear1d(
         scales = op.Constant(value_floats=[1.0, 1.0, *(float(s) for s in scale_factors)])
         return op.Resize(x, None, scales, None, mode="linear", coordinate_transformation_mode=rule)
     assert output_size is not None
-    if all(isinstance(s, int) for s in output_size):
-        spatial = ints(*output_size)
-    else:
-        spatial = op.Concat(*[op.Reshape(s, ints(1)) for s in output_size], axis=0)
-    sizes = op.Concat(op.Shape(x, start=0, end=2), spatial, axis=0)
+    sizes = op.Concat(op.Shape(x, start=0, end=2), _spatial(output_size), axis=0)
     return op.Resize(x, None, None, sizes, mode="linear", coordinate_transformation_mode=rule)
 
 
-# -- integers ------------------------------------------------------------------------------------
+def upsample_nearest_exact(x: OnnxValue, output_size: Sequence[Any], *scales: float | None) -> OnnxValue:
+    """The pixel whose centre is nearest; of two the later one, as ``floor((i + 0.5) * scale)`` has it."""
+    op = operators(19)
+    sizes = op.Concat(op.Shape(x, start=0, end=2), _spatial(output_size), axis=0)
+    given = [s for s in scales if s is not None]
+    if given:
+        raise InputError("nearest-exact resizing by factors has no ONNX form; give sizes", code="GO-3006")
+    return op.Resize(
+        x, None, None, sizes, mode="nearest", coordinate_transformation_mode="half_pixel",
+        nearest_mode="round_prefer_ceil",
+    )  # fmt: skip
 
 
-def int_mm(a: OnnxValue, b: OnnxValue) -> OnnxValue:
-    """``[M, K]`` int8 times ``[K, N]`` int8 in int32; torch.onnx has no translation."""
-    op = operators(18)
-
-    return op.MatMulInteger(a, b)
+def _spatial(sizes: Sequence[Any]) -> OnnxValue:
+    """Sizes, some of them computed, as one 1-d tensor."""
+    if all(isinstance(s, int) for s in sizes):
+        return ints(*sizes)
+    op = operators(19)
+    parts = [ints(s) if isinstance(s, int) else op.Reshape(s, ints(1)) for s in sizes]
+    return op.Concat(*parts, axis=0)

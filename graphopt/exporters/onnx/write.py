@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -18,6 +19,11 @@ AUTO_LIMIT = 1536 * 2**20
 
 _SMALL = 1024
 """Bytes up to which a tensor stays in the model file: shapes and scalars, which checkers read."""
+
+_UNSUPPORTED_TYPE = re.compile(
+    r"op_type:(\w+), node name: ([^)]*)\): \w+ typestr: \w+, has unsupported type: tensor\((\w+)\)"
+)
+"""What onnx's shape inference says of a type that an operator does not take."""
 
 _PAGE = 4096
 """Alignment of a tensor in the data file, so that onnxruntime can map it."""
@@ -39,7 +45,7 @@ def write_model(
             nothing is.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written (GO-3001), or ONNX lacks an operator in a type (GO-3006).
         InternalError: the checker rejects the model: a defect of the exporter.
     """
     weights = {name: value.const_value for name, value in model.graph.initializers.items()}
@@ -92,7 +98,8 @@ def check(model: ir.Model) -> None:
     checker sees, and the model then fits into a protobuf.
 
     Raises:
-        InternalError: the checker rejects the model.
+        InputError: GO-3006, an operator is of a type that ONNX does not define it for.
+        InternalError: the checker rejects the model for another reason.
     """
     graph = model.graph
     with large_weights_taken_out(model, _SMALL) as weights:
@@ -104,4 +111,10 @@ def check(model: ir.Model) -> None:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        unsupported = _UNSUPPORTED_TYPE.search(str(error))
+        if unsupported is not None:
+            operator, name, type_ = unsupported.groups()
+            raise InputError(
+                f"ONNX has no {operator} of {type_}", code="GO-3006", node=name, layer=name
+            ) from error
         raise InternalError(f"the exported ONNX model is not valid: {error}", code="GO-1001") from error

@@ -28,6 +28,7 @@ from graphopt.frontends.onnx.dtypes import torch_dtype
 from graphopt.frontends.onnx.functions import Definitions
 from graphopt.frontends.onnx.interpreter import OnnxModule
 from graphopt.frontends.onnx.loading import load_model
+from graphopt.frontends.onnx.metadata import model_metadata
 from graphopt.frontends.onnx.narrowing import narrow
 from graphopt.frontends.onnx.probe import Facts, learn_facts
 from graphopt.frontends.onnx.support import check_supported
@@ -93,6 +94,7 @@ def import_onnx(
         dim_names={(a.input, a.axis): d.name for d in dimensions.values() for a in d.axes},
         dim_ranges={d.name: d.range for d in dimensions.values()},
     )
+    program.metadata.update(model_metadata(model))
     program.notes.extend([*module.notes, *notes, *_related(program, dimensions)])
     return program
 

@@ -22,6 +22,7 @@ from graphopt.frontends.onnx.constants import ConstantStore
 from graphopt.frontends.onnx.dims import InputShape
 from graphopt.frontends.onnx.functions import Definitions
 from graphopt.frontends.onnx.limits import MOST_NODES, TooLarge
+from graphopt.frontends.onnx.metadata import annotation
 from graphopt.frontends.onnx.packed_types import PackedTypes
 from graphopt.frontends.onnx.registry import CONVERTERS, HOST_OPS, InputKind, normal_domain
 from graphopt.frontends.onnx.unread import refuse_unread
@@ -223,7 +224,7 @@ class Evaluator:
             inputs.pop()
         call = Call(node, name, opset, self.bound, self, inputs)
         self.module.count_node(call)
-        with fx_traceback.annotate({"onnx_node": name, "onnx_op": node.op_type}):
+        with fx_traceback.annotate(annotation(node, name)):
             try:
                 result = self._evaluate(call, inputs)
             except GraphoptError:

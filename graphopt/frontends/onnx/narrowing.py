@@ -6,7 +6,8 @@ width divisible by 32), or, where no multiple helps, by fixing it.  Both are not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import sympy
@@ -41,7 +42,7 @@ def narrow(facts: Facts, shapes: list[InputShape], dimensions: dict[str, Dimensi
         names = sorted(str(s) for s in condition.free_symbols)
         if not names or _always_holds(condition, facts.sizes, dimensions):
             continue
-        multiple = _common_multiple(condition, names, facts.sizes, dimensions)
+        names, multiple = _least_demand(condition, names, facts.sizes, dimensions)
         for name in names:
             if multiple is None or facts.sizes[name] % multiple:
                 facts.sizes[name] = _least_size(name, facts, dimensions[name])
@@ -107,15 +108,37 @@ def _always_holds(
     )
 
 
-def _common_multiple(
+def _least_demand(
     condition: sympy.Basic,
     names: list[str],
     sizes: Mapping[str, int],
     dimensions: Mapping[str, Dimension],
+) -> tuple[list[str], int | None]:
+    """The fewest dimensions that must be multiples for a condition to hold, and of what.
+
+    A number of elements has every dimension as a factor, and most of them cancel.
+    """
+    for count in range(1, len(names) + 1):
+        for some in itertools.combinations(names, count):
+            multiple = _common_multiple(condition, names, some, sizes, dimensions)
+            if multiple is not None:
+                return list(some), multiple
+    return names, None
+
+
+def _common_multiple(
+    condition: sympy.Basic,
+    names: list[str],
+    restricted: Collection[str],
+    sizes: Mapping[str, int],
+    dimensions: Mapping[str, Dimension],
 ) -> int | None:
-    """The least multiple that, asked of every dimension of a condition, makes it hold."""
+    """The least multiple that, asked of the ``restricted`` dimensions of a condition, makes it hold."""
     for multiple in _MULTIPLES:
-        rows = [_steps(dimensions[n], multiple) for n in names]
+        rows = [
+            _steps(dimensions[n], multiple if n in restricted else dimensions[n].range.multiple_of)
+            for n in names
+        ]
         if any(len(r) < 2 for r in rows):
             continue
         pairs = [

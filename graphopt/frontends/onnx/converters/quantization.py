@@ -11,7 +11,7 @@ from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.converters.cast import cast_to
 from graphopt.frontends.onnx.converters.conv import convolve
 from graphopt.frontends.onnx.dtypes import element_type, torch_dtype
-from graphopt.frontends.onnx.packed_types import PACKED, to_packed
+from graphopt.frontends.onnx.packed_types import PACKED, Packed, to_packed
 from graphopt.frontends.onnx.registry import op
 
 _LAYOUT = ("axis", "block_size")
@@ -48,12 +48,7 @@ def quantize(
     packed = PACKED.get(target)
     if dtype.is_floating_point:
         return to_packed(scaled, packed) if packed is not None else cast_to(scaled, dtype, saturate)
-    rounded = torch.round(scaled)
-    if zero is not None:
-        rounded = rounded + zero.to(rounded.dtype)
-    info = torch.iinfo(dtype)
-    low, high = (info.min, info.max) if packed is None else (packed.low, packed.high)
-    return torch.clamp(rounded, low, high).to(dtype)
+    return requantize(scaled, zero, dtype, packed)
 
 
 @op("QuantizeLinear", since=10, ignores=_LAYOUT)
@@ -131,7 +126,7 @@ def conv_integer(
     x_zero: torch.Tensor | None = None,
     weight_zero: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    return _integer_convolution(call, x, weight, x_zero, weight_zero).to(torch.int32)
+    return _integer_convolution(call, x, weight, x_zero, weight_zero)
 
 
 def _integer_convolution(
@@ -141,19 +136,23 @@ def _integer_convolution(
     x_zero: torch.Tensor | None,
     weight_zero: torch.Tensor | None,
 ) -> torch.Tensor:
-    """In float64, which holds every sum of fewer than 2^37 products of 8-bit numbers exactly."""
+    """In int32, as the operator says: no detour by floats, which code generation and passes would keep."""
     per_channel = (
         [-1, *[1] * (weight.ndim - 1)] if weight_zero is not None and weight_zero.numel() > 1 else [1]
     )
-    centred_x = _centred(x, x_zero, [1]).double()
-    centred_w = _centred(weight, weight_zero, per_channel).double()
-    return convolve(call, centred_x, centred_w, None)
+    return convolve(call, _centred(x, x_zero, [1]), _centred(weight, weight_zero, per_channel), None)
 
 
-def _requantize(
-    sums: torch.Tensor, factor: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor
+def requantize(
+    value: torch.Tensor, zero: torch.Tensor | None, dtype: torch.dtype, packed: Packed | None = None
 ) -> torch.Tensor:
-    return quantize(sums.to(torch.float32) * factor, scale.float(), zero, element_type(zero.dtype))
+    """Floats in units of the output's scale as integers: ``saturate(round(value) + zero)``."""
+    rounded = torch.round(value)
+    if zero is not None:
+        rounded = rounded + zero.to(rounded.dtype)
+    info = torch.iinfo(dtype)
+    low, high = (info.min, info.max) if packed is None else (packed.low, packed.high)
+    return torch.clamp(rounded, low, high).to(dtype)
 
 
 @op("QLinearMatMul", since=10)
@@ -170,7 +169,9 @@ def qlinear_matmul(
 ) -> torch.Tensor:
     sums = matmul_integer(call, a, b, a_zero, b_zero)
     rows = a_scale.reshape(-1, 1) if a_scale.numel() > 1 else a_scale
-    return _requantize(sums, rows.float() * b_scale.float(), y_scale, y_zero)
+    # One factor, divided first: so the ONNX reference and onnxruntime do it, and ties depend on it.
+    factor = rows.float() * b_scale.float() / y_scale.float()
+    return requantize(sums.to(torch.float32) * factor, y_zero, y_zero.dtype)
 
 
 @op("QLinearConv", since=10, ignores=("kernel_shape", "pads"))
@@ -189,6 +190,6 @@ def qlinear_conv(
     sums = _integer_convolution(call, x, weight, x_zero, w_zero)
     channel = [1, -1, *[1] * (x.ndim - 2)]
     if bias is not None:
-        sums = sums + bias.double().reshape(channel)
-    factor = x_scale * (w_scale.reshape(channel) if w_scale.numel() > 1 else w_scale)
-    return _requantize(sums, factor, y_scale, y_zero)
+        sums = sums + bias.reshape(channel)
+    factor = x_scale * (w_scale.reshape(channel) if w_scale.numel() > 1 else w_scale) / y_scale
+    return requantize(sums.to(torch.float32) * factor, y_zero, y_zero.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,7 +71,8 @@ def flatten(call: Call, x: torch.Tensor) -> torch.Tensor:
         return x.flatten(1)
     if axis == 0 or x.ndim == 0:
         return x.reshape(1, -1)
-    return x.reshape(x.shape[:axis].numel(), -1)
+    # Not `Size.numel()`, which would fix dynamic sizes.
+    return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
 @op("Transpose")

@@ -1,0 +1,115 @@
+"""Operators on integers in ONNX, whose own are defined, or have kernels in onnxruntime, for floats only."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from graphopt.exporters.onnx.nodes import OnnxValue, operators
+
+
+def is_integer(value: OnnxValue) -> bool:
+    return value.dtype is not None and value.dtype.is_integer()
+
+
+def int_mm(a: OnnxValue, b: OnnxValue) -> OnnxValue:
+    """``[M, K]`` int8 times ``[K, N]`` int8 in int32; torch.onnx has no translation."""
+    return operators(18).MatMulInteger(a, b)
+
+
+def rounding(op_type: str) -> Callable[[OnnxValue], OnnxValue]:
+    """Floor and Ceil; an integer is its own."""
+
+    def translation(x: OnnxValue) -> OnnxValue:
+        op = operators(18)
+        return op.Identity(x) if is_integer(x) else getattr(op, op_type)(x)
+
+    return translation
+
+
+def trunc(x: OnnxValue) -> OnnxValue:
+    op = operators(18)
+    if is_integer(x):
+        return op.Identity(x)
+    return op.Where(op.Less(x, _like(x, 0)), op.Ceil(x), op.Floor(x))
+
+
+def isnan(x: OnnxValue) -> OnnxValue:
+    op = operators(18)
+    return op.Not(op.Equal(x, x)) if is_integer(x) else op.IsNaN(x)
+
+
+def isfinite(x: OnnxValue) -> OnnxValue:
+    """A number less itself is 0, unless it is infinite or NaN."""
+    op = operators(18)
+    difference = op.Sub(x, x)
+    return op.Equal(difference, difference)
+
+
+def relu(x: OnnxValue) -> OnnxValue:
+    op = operators(18)
+    return op.Max(x, _like(x, 0)) if is_integer(x) else op.Relu(x)
+
+
+def shift_left(x: OnnxValue, count: OnnxValue | int) -> OnnxValue:
+    """``x * 2^count``; ONNX shifts unsigned integers only."""
+    return operators(18).Mul(x, _power_of_two(x, count))
+
+
+def shift_right(x: OnnxValue, count: OnnxValue | int) -> OnnxValue:
+    """``x / 2^count`` towards minus infinity, which an arithmetic shift is."""
+    op = operators(18)
+    power = _power_of_two(x, count)
+    return op.Div(op.Sub(x, op.Mod(x, power)), power)
+
+
+def _power_of_two(x: OnnxValue, count: OnnxValue | int) -> OnnxValue:
+    op = operators(18)
+    if isinstance(count, int):
+        return _like(x, 2**count)
+    return op.Pow(_like(x, 2), count)
+
+
+def linear(x: OnnxValue, weight: OnnxValue, bias: OnnxValue = None) -> OnnxValue:
+    """``x @ weight.T + bias``: Gemm of float matrices, otherwise MatMul, which has integer kernels."""
+    op = operators(18)
+    if not is_integer(x) and len(x.shape) == 2 and len(weight.shape) == 2:
+        return op.Gemm(x, weight, bias, transB=1)
+    product = op.MatMul(x, op.Transpose(weight, perm=[1, 0]) if len(weight.shape) == 2 else weight)
+    return product if bias is None else op.Add(product, bias)
+
+
+def addmm(c: OnnxValue, a: OnnxValue, b: OnnxValue, *, beta: float = 1, alpha: float = 1) -> OnnxValue:
+    """``beta * c + alpha * a @ b``."""
+    op = operators(18)
+    if not is_integer(a):
+        return op.Gemm(a, b, c, alpha=float(alpha), beta=float(beta))
+    product = op.MatMul(a, b)
+    product = product if alpha == 1 else op.Mul(product, _like(a, alpha))
+    return op.Add(product, c if beta == 1 else op.Mul(c, _like(c, beta)))
+
+
+def cat(tensors: Sequence[OnnxValue], dim: int = 0) -> OnnxValue:
+    """In the type that torch promotes to; a tensor of shape [0] fits everywhere."""
+    op = operators(18)
+    whole = [t for t in tensors if list(t.shape) != [0]] or [tensors[0]]
+    dtype = _promoted(tensors)
+    parts = [t if t.dtype == dtype else op.Cast(t, to=dtype) for t in whole]
+    return op.Concat(*parts, axis=dim) if len(parts) > 1 else op.Identity(parts[0])
+
+
+def _promoted(tensors: Sequence[OnnxValue]) -> Any:
+    """torch's promotion of dimensioned tensors: the higher category, within it the wider type."""
+    import onnx_ir
+    import torch
+
+    dtypes = [onnx_ir.tensor_adapters.to_torch_dtype(t.dtype) for t in tensors]
+    return onnx_ir.tensor_adapters.from_torch_dtype(functools.reduce(torch.promote_types, dtypes))
+
+
+def _like(x: OnnxValue, number: float) -> OnnxValue:
+    import numpy as np
+    import onnx_ir
+
+    return operators(18).Constant(value=onnx_ir.tensor(np.array(number, dtype=x.dtype.numpy())))

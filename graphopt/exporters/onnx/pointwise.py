@@ -1,0 +1,129 @@
+"""Elementwise functions and softmax in ONNX: what torch.onnx 2.13 lacks, drops operands of, or rounds badly.
+
+ONNX has neither ``log1p`` nor ``expm1``.  ``log(1 + x)`` loses all digits of a small x; the quotients
+here keep them (Higham, Accuracy and Stability of Numerical Algorithms, §1.14).
+"""
+
+from __future__ import annotations
+
+import math
+
+from graphopt.errors import InputError
+from graphopt.exporters.onnx.nodes import OnnxValue, operators, scalar
+
+
+def log1p(x: OnnxValue) -> OnnxValue:
+    """``x * log(u) / (u - 1)`` with ``u = 1 + x``; x where u rounds to 1, log(u) where it is infinite."""
+    return _log1p(_floating(x), x)
+
+
+def _log1p(x: OnnxValue, like: OnnxValue) -> OnnxValue:
+    op = operators(18)
+    one = _number(1.0, like)
+    u = op.Add(one, x)
+    log = op.Log(u)
+    quotient = op.Div(op.Mul(x, log), op.Sub(u, one))
+    exact = op.Where(op.Equal(u, one), x, quotient)
+    return op.Where(op.Equal(u, _number(math.inf, like)), log, exact)
+
+
+def expm1(x: OnnxValue) -> OnnxValue:
+    """``(u - 1) * x / log(u)`` with ``u = exp(x)``; x where u rounds to 1, u - 1 beyond 1."""
+    return _expm1(_floating(x), x)
+
+
+def _expm1(x: OnnxValue, like: OnnxValue) -> OnnxValue:
+    op = operators(18)
+    one = _number(1.0, like)
+    u = op.Exp(x)
+    less = op.Sub(u, one)
+    # Beyond these the quotient is 0 / -inf or inf / inf, and u - 1 is exact.
+    plain = op.Greater(op.Abs(x), one)
+    return op.Where(plain, less, op.Where(op.Equal(u, one), x, op.Div(op.Mul(less, x), op.Log(u))))
+
+
+def log_sigmoid(x: OnnxValue) -> OnnxValue:
+    """``min(x, 0) - log1p(exp(-|x|))``."""
+    op = operators(18)
+    small = op.Exp(op.Neg(op.Abs(x)))
+    return op.Sub(op.Min(x, scalar(0.0, x)), _log1p(small, x))
+
+
+def elu(x: OnnxValue, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> OnnxValue:
+    """torch.onnx drops ``scale`` and ``input_scale``."""
+    op = operators(18)
+    if scale == input_scale == 1.0:
+        return op.Elu(x, alpha=float(alpha))
+    negative = op.Mul(_expm1(op.Mul(x, scalar(input_scale, x)), x), scalar(alpha * scale, x))
+    return op.Where(op.Greater(x, scalar(0.0, x)), op.Mul(x, scalar(scale, x)), negative)
+
+
+def rrelu(
+    x: OnnxValue, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: None = None
+) -> OnnxValue:
+    """Out of training the slope is the middle of its range."""
+    if training:
+        raise InputError("rrelu in training draws its slopes and has no ONNX form", code="GO-3006")
+    return operators(18).LeakyRelu(x, alpha=(lower + upper) / 2)
+
+
+def hypot(a: OnnxValue, b: OnnxValue) -> OnnxValue:
+    """``large * sqrt(1 + (small / large)^2)``, which does not overflow."""
+    op = operators(18)
+    a, b = op.Abs(a), op.Abs(b)
+    large, small = op.Max(a, b), op.Min(a, b)
+    like = a if a.dtype is not None else large
+    ratio = op.Div(small, large)
+    y = op.Mul(large, op.Sqrt(op.Add(op.Mul(ratio, ratio), op.CastLike(op.Constant(value_float=1.0), like))))
+    # 0 / 0 and inf / inf: there the larger one is the result.
+    equal_ends = op.And(op.Equal(large, small), op.IsNaN(ratio))
+    return op.Where(equal_ends, large, y)
+
+
+def signbit(x: OnnxValue) -> OnnxValue:
+    """Whether the sign is minus; of -0.0 too, whose reciprocal is minus infinity."""
+    op = operators(18)
+    zero, one = scalar(0.0, x), scalar(1.0, x)
+    negative_zero = op.And(op.Equal(x, zero), op.Less(op.Div(one, x), zero))
+    return op.Or(op.Less(x, zero), negative_zero)
+
+
+def copysign(a: OnnxValue, b: OnnxValue) -> OnnxValue:
+    op = operators(18)
+    size = op.Abs(a)
+    return op.Where(signbit(b), op.Neg(size), size)
+
+
+def copysign_scalar(a: OnnxValue, b: float) -> OnnxValue:
+    op = operators(18)
+    size = op.Abs(a)
+    return op.Neg(size) if math.copysign(1.0, b) < 0 else size
+
+
+def softmax(x: OnnxValue, dim: int, dtype: int | None = None) -> OnnxValue:
+    """``dtype``, an ONNX element type, is what x is converted to first."""
+    op = operators(18)
+    return op.Softmax(x if dtype is None else op.Cast(x, to=dtype), axis=dim)
+
+
+def log_softmax(x: OnnxValue, dim: int, dtype: int | None = None) -> OnnxValue:
+    op = operators(18)
+    return op.LogSoftmax(x if dtype is None else op.Cast(x, to=dtype), axis=dim)
+
+
+def _floating(x: OnnxValue) -> OnnxValue:
+    """Integers in float32, as torch computes such functions of them."""
+    import onnx_ir
+
+    if x.dtype.is_floating_point():
+        return x
+    return operators(18).Cast(x, to=onnx_ir.DataType.FLOAT)
+
+
+def _number(number: float, like: OnnxValue) -> OnnxValue:
+    """A 0-d constant in the type in which a function of ``like`` is computed."""
+    import numpy as np
+    import onnx_ir
+
+    dtype = like.dtype.numpy() if like.dtype.is_floating_point() else np.dtype(np.float32)
+    return operators(18).Constant(value=onnx_ir.tensor(np.array(number, dtype=dtype)))
