@@ -17,8 +17,8 @@ def test_resize_takes_the_scale_also_where_the_size_is_a_multiple(scale: float, 
     model = onnx.parser.parse_model(
         f"""<ir_version: 8, opset_import: ["": 17]>
         g (float[1, 1, N, 5] x) => (float[a, b, c, d] y) <float[4] s = {{1, 1, 1, {scale}}}> {{
-            y = Resize <mode = "{mode}", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">
-                (x, , s)
+            y = Resize <mode = "{mode}", coordinate_transformation_mode = "asymmetric",
+                        nearest_mode = "floor"> (x, , s)
         }}"""
     )
     x = np.arange(15, dtype=np.float32).reshape(1, 1, 3, 5)
