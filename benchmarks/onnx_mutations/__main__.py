@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import random
@@ -13,6 +14,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -105,29 +107,18 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     if options.case is not None:
         runnable = [c for c in runnable if c.number == options.case]
-    rows, tally = [], {}
+    rows: list[dict[str, Any]] = []
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="graphopt-mutations-") as temporary:
         warm_up(Path(temporary) / "warm", models)
-        for case in runnable:
-            folder = Path(temporary) / "case"
-            sample = write(case, folder, models)
-            outcome = run(folder / "model" / "model.onnx", folder / "outside")
-            tally.setdefault(case.mutation.name, Counter())[outcome.verdict] += 1
-            rows.append(
-                {"case": case.number, "mutation": case.mutation.name, "sample": sample, **outcome.as_dict()}
-            )
-            if outcome.bad or options.case is not None or options.verbose:
-                print(
-                    f"case {case.number} {case.mutation.name} of {sample}: {describe(outcome)}",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                if options.keep is not None:
-                    shutil.copytree(
-                        folder / "model", options.keep / str(case.number), dirs_exist_ok=True, symlinks=True
-                    )
+        # Ctrl-C ends the campaign with what there is.
+        with contextlib.suppress(KeyboardInterrupt):
+            for case in runnable:
+                rows.append(try_case(case, Path(temporary) / "case", models, options))
     seconds = time.monotonic() - started
+    tally: dict[str, Counter[str]] = {}
+    for row in rows:
+        tally.setdefault(row["mutation"], Counter())[row["verdict"]] += 1
     print(table(tally))
     bad = sum(row["verdict"] in BAD for row in rows)
     slowest = max(rows, key=lambda r: r["seconds"], default=None)
@@ -137,6 +128,21 @@ def main(arguments: list[str] | None = None) -> int:
         summary = {"seed": options.seed, "seconds": round(seconds), "bad": bad, "tally": tally, "cases": rows}
         options.json.write_text(json.dumps(summary, indent=1))
     return 1 if bad else 0
+
+
+def try_case(
+    case: Case, folder: Path, models: dict[str, bytes], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Writes and runs one case; prints it if it ended badly, or if asked to."""
+    sample = write(case, folder, models)
+    outcome = run(folder / "model" / "model.onnx", folder / "outside")
+    if outcome.bad or options.case is not None or options.verbose:
+        line = f"case {case.number} {case.mutation.name} of {sample}: {describe(outcome)}"
+        print(line, file=sys.stderr, flush=True)
+        if options.keep is not None:
+            kept = options.keep / str(case.number)
+            shutil.copytree(folder / "model", kept, dirs_exist_ok=True, symlinks=True)
+    return {"case": case.number, "mutation": case.mutation.name, "sample": sample, **outcome.as_dict()}
 
 
 def describe(outcome: Outcome) -> str:

@@ -50,6 +50,7 @@ def vet(proto: onnx.ModelProto, what: str) -> None:
         _check_text(tensor, ("name",), what)
         _check_tensor(tensor, what)
     _check_functions(proto, what)
+    _check_references(proto.graph, what)
 
 
 # -- the parts of a model ------------------------------------------------------------------------
@@ -137,6 +138,21 @@ def _check_attributes(node: NodeProto, what: str) -> None:
                 code="GO-3003",
                 node=node.name or None,
             )
+
+
+def _check_references(graph: GraphProto, what: str) -> None:
+    """Only in a function can an attribute be that of a call."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.ref_attr_name:
+                raise InputError(
+                    f"{what} is not valid ONNX: attribute {attribute.name!r} of {node.op_type} refers to "
+                    f"{attribute.ref_attr_name!r} of a function, and is in none",
+                    code="GO-3003",
+                    node=node.name or None,
+                )
+        for inner in _subgraphs(node):
+            _check_references(inner, what)
 
 
 def _check_tensor(tensor: TensorProto, what: str) -> None:

@@ -141,7 +141,9 @@ def _resize(
 ) -> torch.Tensor:
     mode = call.str("mode", "nearest")
     crops = transform == "tf_crop_and_resize"
-    changes = [c for c in changes if crops or not statically_known_true(c.size == x.shape[c.axis])]
+    # A scale of 1.1 moves elements even where it leaves the size as it is.
+    keeps = [c.scale is None and statically_known_true(c.size == x.shape[c.axis]) for c in changes]
+    changes = [c for c, same in zip(changes, keeps, strict=True) if crops or not same]
     if not changes:
         return x
     fast = _interpolate(call, x, changes, mode, transform, nearest)
@@ -196,11 +198,14 @@ def _nearest_mode(x: torch.Tensor, changes: list[AxisResize], transform: str, ne
     """torch's name for a nearest mode.
 
     ``nearest`` takes ``floor(i * old/new)``; ``nearest-exact`` takes ``floor((i + 0.5) * old/new)``, which is
-    half_pixel with halves rounded up.  Halves do not occur when an axis grows by a whole factor.
+    half_pixel with halves rounded up.  Halves do not occur when an axis grows by a whole factor.  Given a
+    scale, torch's kernels ignore it where the size doubles or stays, so it has to be exact.
     """
+    if any(c.scale is not None for c in changes):
+        return None
     if transform == "asymmetric" and nearest == "floor":
         return "nearest"
-    if transform in ("half_pixel", "pytorch_half_pixel") and all(c.scale is None for c in changes):
+    if transform in ("half_pixel", "pytorch_half_pixel"):
         grows = all(statically_known_true(c.size % x.shape[c.axis] == 0) for c in changes)
         if nearest == "round_prefer_ceil" or (nearest == "round_prefer_floor" and grows):
             return "nearest-exact"
