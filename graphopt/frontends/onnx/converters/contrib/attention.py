@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from graphopt._torch import statically_known_true
 from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.converters.contrib.domain import contrib_op
 
@@ -165,6 +166,4 @@ def mask_bias(call: Call, mask: torch.Tensor, query: torch.Tensor, key: torch.Te
 
 def statically_equal(a: Any, b: Any) -> bool:
     """Whether two sizes are equal whatever the dynamic dimensions are."""
-    from graphopt._torch import statically_known_true
-
     return bool(a == b) if isinstance(a, int) and isinstance(b, int) else statically_known_true(a == b)
