@@ -16,8 +16,8 @@ from onnxscript.rewriter import onnx_fusions
 
 from graphopt.errors import InternalError
 from graphopt.exporters.onnx.legalize import origin_of
-from graphopt.frontends.onnx.metadata import write_metadata
 from graphopt.ir.signature import TensorSpec
+from graphopt.onnx_metadata import write_metadata
 
 if TYPE_CHECKING:
     from graphopt.ir.program import Program

@@ -28,12 +28,12 @@ from graphopt.frontends.onnx.dtypes import torch_dtype
 from graphopt.frontends.onnx.functions import Definitions
 from graphopt.frontends.onnx.interpreter import OnnxModule
 from graphopt.frontends.onnx.loading import load_model
-from graphopt.frontends.onnx.metadata import model_metadata
 from graphopt.frontends.onnx.narrowing import narrow
 from graphopt.frontends.onnx.probe import Facts, learn_facts
 from graphopt.frontends.onnx.support import check_supported
 from graphopt.ir.program import Program
 from graphopt.ir.signature import DimRange
+from graphopt.onnx_metadata import model_metadata
 
 
 def import_onnx(

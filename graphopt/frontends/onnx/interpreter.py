@@ -22,11 +22,11 @@ from graphopt.frontends.onnx.constants import ConstantStore
 from graphopt.frontends.onnx.dims import InputShape
 from graphopt.frontends.onnx.functions import Definitions
 from graphopt.frontends.onnx.limits import MOST_NODES, TooLarge
-from graphopt.frontends.onnx.metadata import annotation
 from graphopt.frontends.onnx.packed_types import PackedTypes
 from graphopt.frontends.onnx.registry import CONVERTERS, HOST_OPS, InputKind, normal_domain
 from graphopt.frontends.onnx.unread import refuse_unread
 from graphopt.frontends.onnx.values import Constant, HostValue, Value, is_symbolic
+from graphopt.onnx_metadata import annotation
 
 _HOST_LIMIT = 256
 """Largest constant that shape arithmetic reads without being asked to."""

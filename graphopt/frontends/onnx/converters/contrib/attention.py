@@ -16,7 +16,7 @@ from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.converters.contrib.domain import contrib_op
 
 
-@contrib_op("Attention")
+@contrib_op("Attention", ignores=("rotary_embedding_dim",))
 def attention(
     call: Call,
     x: torch.Tensor,

@@ -11,7 +11,7 @@ from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.converters.contrib.domain import contrib_op
 
 
-@contrib_op("EmbedLayerNormalization")
+@contrib_op("EmbedLayerNormalization", ignores=("mask_index_type",))
 def embed_layer_normalization(
     call: Call,
     tokens: torch.Tensor,

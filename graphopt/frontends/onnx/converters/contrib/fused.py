@@ -43,7 +43,7 @@ def activate(call: Call, x: torch.Tensor, name: str, parameters: Sequence[float]
             raise call.error(f"has the activation {name!r}, which is not supported")
 
 
-@contrib_op("FusedConv")
+@contrib_op("FusedConv", ignores=("kernel_shape", "pads"))
 def fused_conv(
     call: Call,
     x: torch.Tensor,
@@ -57,8 +57,8 @@ def fused_conv(
     return activate(call, y, call.str("activation", ""), call.floats("activation_params", []))
 
 
-@contrib_op("NhwcConv")
-@contrib_op("NhwcFusedConv")
+@contrib_op("NhwcConv", ignores=("kernel_shape", "pads"))
+@contrib_op("NhwcFusedConv", ignores=("kernel_shape", "pads"))
 def nhwc_conv(
     call: Call,
     x: torch.Tensor,
@@ -72,7 +72,7 @@ def nhwc_conv(
     return activate(call, y, call.str("activation", ""), call.floats("activation_params", []))
 
 
-@contrib_op("FusedGemm")
+@contrib_op("FusedGemm", ignores=("activation_gamma",))
 def fused_gemm(call: Call, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
     given = [call.float(f"activation_{name}") for name in ("alpha", "beta")]
     name = call.str("activation", "")

@@ -33,7 +33,7 @@ class _Step:
     length: Any
 
 
-@contrib_op("GroupQueryAttention", kinds={6: VALUE})
+@contrib_op("GroupQueryAttention", kinds={6: VALUE}, ignores=("qk_norm_epsilon",))
 def group_query_attention(
     call: Call,
     query: torch.Tensor,
@@ -88,6 +88,9 @@ def _refuse_unsupported(call: Call, quantized: tuple[torch.Tensor | None, ...]) 
     for name, plain in _REFUSED.items():
         if call.int(name, plain) != plain:
             raise call.error(f"has {name} = {call.int(name)}, which is not supported")
+    for name in ("k_quant_type", "v_quant_type"):
+        if call.str(name, "NONE") != "NONE":
+            raise call.error(f"has {name} = {call.str(name)}, which is not supported")
     if any(tensor is not None for tensor in quantized):
         raise call.error("has scales of a quantised cache or norms of heads, which are not supported")
     if call.int("causal", 1) != 1:

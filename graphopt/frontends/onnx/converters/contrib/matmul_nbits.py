@@ -20,7 +20,7 @@ def unpack_bits(packed: torch.Tensor, bits: int) -> torch.Tensor:
     return torch.stack(parts, dim=-1).flatten(-2)
 
 
-@contrib_op("MatMulNBits")
+@contrib_op("MatMulNBits", ignores=("accuracy_level",))
 def matmul_nbits(
     call: Call,
     x: torch.Tensor,

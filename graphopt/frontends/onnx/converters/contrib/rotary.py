@@ -45,6 +45,9 @@ def rotary_embedding(
     flat = x.ndim == 3
     batch, length = (x.shape[0], x.shape[1]) if flat else (x.shape[0], x.shape[2])
     heads, width = call.int("num_heads", 0), 2 * cos.shape[-1]
+    declared = call.int("rotary_embedding_dim", 0)
+    if declared and declared != width:
+        raise call.error(f"has rotary_embedding_dim = {declared} and caches of {width // 2} angles")
     if flat:
         heads = heads or x.shape[2] // width
         x = x.reshape(batch, length, heads, x.shape[2] // heads).transpose(1, 2)
