@@ -21,12 +21,12 @@ from graphopt.codegen.schedules.blocks import (
     Block,
     attempt,
     collect,
-    loop_extent,
     mentions,
     top_blocks,
 )
 from graphopt.codegen.schedules.cpu.guarded import guard_write_back, mark_likely, widen
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
+from graphopt.codegen.schedules.cpu.parallel import parallelize
 from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count, register_rows, vector_width
 from graphopt.codegen.schedules.extents import name_extents, restore_extents
 from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
@@ -238,18 +238,9 @@ def _arrange(schedule: s_tir.Schedule, main: Block, write_back: Block, tile: _Ti
     if work is None or work >= SERIAL_BELOW:
         # A loop that is partitioned stays on its own.
         alone = tile.rows_are_alone(main)
-        _parallelize(schedule, [rows] if alone else outer or [columns], target)
+        parallelize(schedule, [rows] if alone else outer or [columns], target)
     # Last: loops around the separated halves can no longer be vectorised or made parallel.
     schedule.decompose_reduction(main.handle, reduced[0])
-
-
-def _parallelize(schedule: s_tir.Schedule, loops: list[Any], target: Target) -> None:
-    """Fuse just enough outer loops to occupy every core, and make them parallel."""
-    taken, trips = 0, 1
-    while taken < len(loops) and trips < 4 * target.cores:
-        trips *= loop_extent(schedule, loops[taken]) or 1
-        taken += 1
-    schedule.parallel(schedule.fuse(*loops[:taken]) if taken > 1 else loops[0])
 
 
 def _vector_position(main: Block) -> int:

@@ -22,6 +22,7 @@ from tvm.sym import Analyzer
 
 from graphopt.codegen.schedules.blocks import SPATIAL, Block, loop_extent, top_blocks
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
+from graphopt.codegen.schedules.cpu.parallel import parallelize
 from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count
 from graphopt.codegen.schedules.extents import mapped
 from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
@@ -74,7 +75,7 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
     schedule.unroll(row)
     lane_name = _vectorize_write(schedule, last, columns, lanes)
     if work is None or work >= SERIAL_BELOW:
-        _parallelize(schedule, order, target)
+        parallelize(schedule, order, target)
     schedule.decompose_reduction(main.handle, reduced[0])
     return _guard(schedule, last.name, rows, columns, lane_name)
 
@@ -144,23 +145,6 @@ def _vectorize_write(schedule: s_tir.Schedule, last: Block, columns: int, lanes:
     name = schedule.get(vector).loop_var.name
     schedule.vectorize(vector)
     return name
-
-
-# What a symbolic extent is taken for when cores are to be occupied; the first axis may well be one.
-_SYMBOLIC_TRIPS = 64
-
-
-def _parallelize(schedule: s_tir.Schedule, loops: list[Any], target: Target) -> None:
-    """Fuse just enough outer loops to occupy every core, and make them parallel.
-
-    No more than that: the index of every fused loop costs a division a tile.
-    """
-    taken, trips = 0, 1
-    while taken < len(loops) and trips < 4 * target.cores:
-        extent = loop_extent(schedule, loops[taken])
-        trips *= extent if extent is not None else _SYMBOLIC_TRIPS if taken else 1
-        taken += 1
-    schedule.parallel(schedule.fuse(*loops[:taken]) if taken > 1 else loops[0])
 
 
 def _guard(schedule: s_tir.Schedule, name: str, rows: int, columns: int, lane: str | None) -> s_tir.Schedule:
