@@ -16,10 +16,17 @@ from graphopt.frontends.torch_module import capture_torch
 from graphopt.verification import verify
 
 
-def compiled(module: nn.Module, *inputs: torch.Tensor, dynamic: Sequence[dict[int, str]] = ()) -> Artifact:
-    """The module compiled for this CPU, and verified against itself, at other sizes too."""
+def compiled(
+    module: nn.Module,
+    *inputs: torch.Tensor,
+    dynamic: Sequence[dict[int, str]] = (),
+    target: str = "cpu",
+) -> Artifact:
+    """The module compiled, and verified against itself, at other sizes too."""
     program = capture_torch(module.eval(), inputs, dynamic_shapes=tuple(dynamic) or None)
-    artifact = compile(program)
+    artifact = compile(program, target)
+    if artifact.target.why_not_here():
+        pytest.skip(f"this CPU cannot run {target}")
     verify(program, artifact, draws=3 if dynamic else 1, runs=4).raise_if_failed()
     return artifact
 
@@ -111,6 +118,12 @@ def test_elementwise_operators_join_the_products_and_keep_the_layout() -> None:
     assert transposes(artifact) <= 2, [k.name for k in artifact.kernels()]
     names = " ".join(kernel.name for kernel in artifact.kernels())
     assert "packed_conv2d_hardswish" in names
+
+
+@pytest.mark.parametrize("target", ["x86-64-v2", "x86-64-v3"])
+def test_smaller_registers(target: str) -> None:
+    artifact = compiled(Gated(), torch.randn(1, 3, 20, 24), dynamic=[{0: "n", 2: "h", 3: "w"}], target=target)
+    assert rules(artifact)["packed-product"] >= 4
 
 
 class Planes(nn.Module):
