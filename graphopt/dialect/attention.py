@@ -229,6 +229,8 @@ def _relax(
 ) -> Any:
     from tvm import relax, te, tirx
 
+    from graphopt.codegen.relax.scalars import exp
+
     batch, heads, length, width = query.ty.shape
     kv_heads, keys, value_width = key.ty.shape[1], key.ty.shape[2], value.ty.shape[3]
     group = heads // kv_heads
@@ -269,7 +271,7 @@ def _relax(
         jj = te.reduce_axis((0, scores.shape[-1]), "jj")
 
         def power(*i: Any) -> Any:
-            return te.exp(scores(*i) - tirx.max(top(*i[:-1]), floor))
+            return exp(scores(*i) - tirx.max(top(*i[:-1]), floor))
 
         total = te.compute(lead, lambda *i: te.sum(power(*i, jj), axis=jj), name="total")
         return te.compute(

@@ -63,10 +63,12 @@ def _silu_mul_onnx(gate: OnnxValue, up: OnnxValue) -> OnnxValue:
 
 
 def _silu_mul_relax(bb: Any, gate: Any, up: Any) -> Any:
-    from tvm import te, tirx
+    from tvm import tirx
+
+    from graphopt.codegen.relax.scalars import exp
 
     def silu_mul(dtype: str, g: Any, u: Any) -> Any:
-        return g / (tirx.const(1.0, dtype) + te.exp(-g)) * u
+        return g / (tirx.const(1.0, dtype) + exp(-g)) * u
 
     return emit_elementwise(bb, "silu_mul", silu_mul, gate, up)
 
@@ -156,6 +158,8 @@ def _gelu_mul_onnx(gate: OnnxValue, up: OnnxValue, approximate: str) -> OnnxValu
 def _gelu_mul_relax(bb: Any, gate: Any, up: Any, approximate: str) -> Any:
     from tvm import te, tirx
 
+    from graphopt.codegen.relax.scalars import erf
+
     def gelu_mul(dtype: str, g: Any, u: Any) -> Any:
         def const(value: float) -> Any:
             return tirx.const(value, dtype)
@@ -163,7 +167,7 @@ def _gelu_mul_relax(bb: Any, gate: Any, up: Any, approximate: str) -> Any:
         if approximate == "tanh":
             bent = te.tanh(const(_SQRT_2_OVER_PI) * (g + const(_TANH_CUBIC) * g * g * g))
         else:
-            bent = te.erf(g * const(math.sqrt(0.5)))
+            bent = erf(g * const(math.sqrt(0.5)))
         return const(0.5) * g * (bent + const(1.0)) * u
 
     return emit_elementwise(bb, "gelu_mul", gelu_mul, gate, up)

@@ -36,7 +36,7 @@ def _clamped(v: Scalar, low: float, high: float) -> Scalar:
 @converter(aten.gelu.default, dtypes=FLOATS)
 def gelu(context: Context, x: Expr, approximate: str) -> Expr:
     def exact(v: Scalar) -> Scalar:
-        return _number(v, 0.5) * v * (_number(v, 1) + tirx.erf(v * _number(v, math.sqrt(0.5))))
+        return _number(v, 0.5) * v * (_number(v, 1) + s.erf(v * _number(v, math.sqrt(0.5))))
 
     def by_tanh(v: Scalar) -> Scalar:
         inner = _number(v, math.sqrt(2 / math.pi)) * (v + _number(v, 0.044715) * v * v * v)
@@ -47,7 +47,7 @@ def gelu(context: Context, x: Expr, approximate: str) -> Expr:
 
 @converter(aten.silu.default, dtypes=FLOATS)
 def silu(context: Context, x: Expr) -> Expr:
-    return _apply(context, "silu", x, lambda v: v / (_number(v, 1) + tirx.exp(-v)))
+    return _apply(context, "silu", x, lambda v: v / (_number(v, 1) + s.exp(-v)))
 
 
 @converter(aten.mish.default, dtypes=FLOATS)
@@ -62,14 +62,14 @@ def softplus(context: Context, x: Expr, beta: float, threshold: float) -> Expr:
 
 def _softplus(v: Scalar, beta: float, threshold: float) -> Scalar:
     scaled = v * _number(v, beta)
-    soft = tirx.log1p(tirx.exp(scaled)) / _number(v, beta)
+    soft = tirx.log1p(s.exp(scaled)) / _number(v, beta)
     return tirx.Select(scaled > _number(v, threshold), v, soft)
 
 
 @converter(aten.log_sigmoid.default, dtypes=FLOATS)
 def log_sigmoid(context: Context, x: Expr) -> Expr:
     def function(v: Scalar) -> Scalar:
-        return tirx.Select(v < _number(v, 0), v, _number(v, 0)) - tirx.log1p(tirx.exp(-tirx.abs(v)))
+        return tirx.Select(v < _number(v, 0), v, _number(v, 0)) - tirx.log1p(s.exp(-tirx.abs(v)))
 
     return _apply(context, "log_sigmoid", x, function)
 

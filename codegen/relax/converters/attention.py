@@ -100,7 +100,7 @@ def _masked_softmax(
             top = peak(*i[:-1], 0)
             # A row of -inf alone would be exp(-inf + inf): keep it at zero.
             top = tirx.Select(tirx.EQ(top, s.lowest(wide)), s.constant(0, wide), top)
-            return tirx.exp(logits(*i) - top)
+            return s.exp(logits(*i) - top)
 
         exps = te.compute(shape, exponential, name="exp")
         k2 = te.reduce_axis((0, shape[-1]), "k")

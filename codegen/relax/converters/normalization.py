@@ -248,14 +248,14 @@ def softmax_along(context: Context, x: Expr, axis: int, dtype: str, *, logarithm
         # A plain maximum: a NaN in the row reaches every element through the sum.
         peak = over("peak", te.max, lambda _, place: s.cast(data(*place), wide))
         if logarithm:
-            sums = over("sum", te.sum, lambda i, place: tirx.exp(s.cast(data(*place), wide) - peak(*i)))
+            sums = over("sum", te.sum, lambda i, place: s.exp(s.cast(data(*place), wide) - peak(*i)))
             log = te.compute(rows, lambda *i: tirx.log(sums(*i)), name="log_sum")
             return te.compute(
                 shape,
                 lambda *i: s.cast(s.cast(data(*i), wide) - peak(*row(i)) - log(*row(i)), dtype),
                 name="log_softmax",
             )
-        exps = te.compute(shape, lambda *i: tirx.exp(s.cast(data(*i), wide) - peak(*row(i))), name="exp")
+        exps = te.compute(shape, lambda *i: s.exp(s.cast(data(*i), wide) - peak(*row(i))), name="exp")
         sums = over("sum", te.sum, lambda _, place: exps(*place))
         return te.compute(shape, lambda *i: s.cast(exps(*i) / sums(*row(i)), dtype), name="softmax")
 

@@ -55,7 +55,7 @@ def _relu(x: Scalar) -> Scalar:
 
 
 _UNARY_REAL: dict[torch._ops.OpOverload, Callable[[Scalar], Scalar]] = {
-    aten.exp.default: tirx.exp,
+    aten.exp.default: s.exp,
     aten.exp2.default: tirx.exp2,
     aten.expm1.default: s.expm1,
     aten.log.default: tirx.log,
@@ -77,7 +77,7 @@ _UNARY_REAL: dict[torch._ops.OpOverload, Callable[[Scalar], Scalar]] = {
     aten.asinh.default: tirx.asinh,
     aten.acosh.default: tirx.acosh,
     aten.atanh.default: s.atanh,
-    aten.erf.default: tirx.erf,
+    aten.erf.default: s.erf,
     aten.erfc.default: s.erfc,
     aten.sigmoid.default: s.sigmoid,
 }

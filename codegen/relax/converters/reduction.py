@@ -316,7 +316,7 @@ def logsumexp(context: Context, x: Expr, dim: Any, keepdim: bool) -> Expr:
         def total(*index: Any) -> Any:
             place = [taps.get(i, index[i]) for i in range(len(sizes))]
             kept = [0 if i in axes else index[i] for i in range(len(sizes))]
-            return SUM(tirx.exp(s.cast(data(*place), wide) - high(kept)), axis=list(taps.values()))
+            return SUM(s.exp(s.cast(data(*place), wide) - high(kept)), axis=list(taps.values()))
 
         sums = te.compute(list(peaks.shape), total, name="sum_exp")
 
