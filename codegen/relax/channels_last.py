@@ -148,7 +148,12 @@ def _conv_transpose(context: Context, entry: Converter, operands: Sequence[Any])
     if weight is None or weight.ndim != 4 or context.dtype != "float32" or len(context.shape) != 4:
         return None
     steps, taps = _pair(stride), list(weight.shape[2:])
-    if groups != 1 or steps != taps or any(_pair(padding) + _pair(output_padding)):
+    if (
+        groups != 1
+        or steps != taps
+        or any(_pair(padding) + _pair(output_padding))
+        or _pair(dilation) != [1, 1]
+    ):
         return None
     channels, outputs, (kh, kw) = weight.shape[0], weight.shape[1], taps
     matrix = weight.permute(2, 3, 1, 0).reshape(kh * kw * outputs, channels)
@@ -174,7 +179,7 @@ def _convolved(
     outputs = weight.shape[0]
     if groups == 1 and outputs >= 4:
         kernel = packed_conv2d
-    elif groups == outputs == weight.shape[0] and weight.shape[1] == 1 and divides(outputs, context):
+    elif groups == outputs and weight.shape[1] == 1 and divides(outputs, context):
         kernel = depthwise_conv2d
     else:
         return None
@@ -202,9 +207,12 @@ def _pair(value: Any) -> list[int]:
 
 
 def _plane(context: Context, entry: Converter, operands: Sequence[Any]) -> Any:
-    """Pooling and resizing: their converters ask the context where the plane is."""
+    """Pooling and resizing: their converters ask the context where the plane is.
+
+    With three axes they take ``[C, H, W]``, whose channels are not the ones held last.
+    """
     x, *rest = operands
-    if not isinstance(x, ChannelsLast):
+    if not isinstance(x, ChannelsLast) or rank_of(x.stored) != 4:
         return None
     return ChannelsLast(entry(_in_last(context), x.stored, *rest))
 

@@ -27,7 +27,7 @@ def weight_of(node: Any) -> torch.Tensor | None:
     if node.op != "call_function" or node.target not in _VIEWS:
         return None
     source, *rest = node.args
-    if any(isinstance(a, fx.Node) for a in fx.graph.map_arg(rest, lambda n: n) or []):
+    if node.all_input_nodes != [source]:  # a size that is computed
         return None
     base = weight_of(source)
     return None if base is None else node.target(base, *rest, **node.kwargs)  # type: ignore[operator]

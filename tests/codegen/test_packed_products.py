@@ -64,8 +64,13 @@ def test_convolutions(name: str) -> None:
 
 @pytest.mark.parametrize(
     "layer",
-    [nn.Conv2d(16, 16, 3, padding=1, groups=4), nn.Conv2d(8, 2, 3), nn.ConvTranspose2d(4, 4, 3, 2)],
-    ids=["groups", "two outputs", "overlapping windows"],
+    [
+        nn.Conv2d(16, 16, 3, padding=1, groups=4),
+        nn.Conv2d(8, 2, 3),
+        nn.ConvTranspose2d(4, 4, 3, 2),
+        nn.ConvTranspose2d(4, 4, 2, 2, dilation=2),
+    ],
+    ids=["groups", "two outputs", "overlapping windows", "dilated windows"],
 )
 def test_other_convolutions_take_the_plain_way(layer: nn.Module) -> None:
     channels = layer.in_channels
@@ -145,6 +150,18 @@ class Planes(nn.Module):
 
 def test_operators_on_planes() -> None:
     compiled(Planes(), torch.randn(1, 3, 16, 12))
+
+
+class Unbatched(nn.Module):
+    """Pooling of ``[C, H, W]``, where the last two axes have been exchanged."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.transpose(1, 2)
+        return F.max_pool2d(x, 2) + F.avg_pool2d(x, 2)
+
+
+def test_three_axes_are_an_image_without_a_batch() -> None:
+    compiled(Unbatched(), torch.randn(4, 6, 10))
 
 
 class Tokens(nn.Module):
