@@ -39,6 +39,8 @@ class Outcome:
 def export_step(name: str, exporter: str, opset: int, dtype: str, path: str) -> Outcome:
     """Writes a model with ``torch.onnx.export``; ``exporter`` is ``torchscript`` or ``dynamo``."""
     model = _model(name, dtype)
+    from benchmarks.zoo.onnx_export import export_dynamo
+
     export = {"torchscript": export_torchscript, "dynamo": export_dynamo}[exporter]
     try:
         logging.disable(logging.ERROR)
@@ -67,27 +69,6 @@ def export_torchscript(model: Model, opset: int, path: Path) -> None:
         input_names=list(model.input_names),
         output_names=list(model.output_names),
         dynamic_axes={n: a for n, a in axes.items() if a},
-    )
-
-
-def export_dynamo(model: Model, opset: int, path: Path) -> None:
-    """The exporter behind ``torch.export``, with the axes that vary in the model left open."""
-    import torch
-
-    from benchmarks.zoo.onnx_export import for_exporter
-
-    assert model.module is not None
-    torch.onnx.export(
-        model.module,
-        model.capture_inputs(),
-        str(path),
-        dynamo=True,
-        opset_version=opset,
-        input_names=list(model.input_names),
-        output_names=list(model.output_names),
-        dynamic_shapes=for_exporter(model),
-        external_data=False,
-        verbose=False,
     )
 
 

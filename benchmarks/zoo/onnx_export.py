@@ -23,25 +23,30 @@ def as_onnx(model: Model, name: str, opset: int = OPSET) -> Model:
     """The same model as a file written by ``torch.onnx.export(dynamo=True)``, its axes still varying."""
 
     def export(path: Path) -> None:
-        assert model.module is not None
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports that torchvision is absent
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # the exporter's own deprecations
-            torch.onnx.export(
-                model.module,
-                model.capture_inputs(),
-                str(path),
-                dynamo=True,
-                opset_version=opset,
-                input_names=list(model.input_names),
-                output_names=list(model.output_names),
-                dynamic_shapes=for_exporter(model),
-                external_data=False,
-                verbose=False,
-            )
+            export_dynamo(model, opset, path)
 
     key = f"{name}-torch{version('torch')}-onnxscript{version('onnxscript')}-opset{opset}.onnx"
     return replace(model, module=None, path=cached(key, export))
+
+
+def export_dynamo(model: Model, opset: int, path: Path) -> None:
+    """Writes the file with ``torch.onnx.export(dynamo=True)``, the axes that vary in the model left open."""
+    assert model.module is not None
+    torch.onnx.export(
+        model.module,
+        model.capture_inputs(),
+        str(path),
+        dynamo=True,
+        opset_version=opset,
+        input_names=list(model.input_names),
+        output_names=list(model.output_names),
+        dynamic_shapes=for_exporter(model),
+        external_data=False,
+        verbose=False,
+    )
 
 
 def for_exporter(model: Model) -> tuple[object, ...]:

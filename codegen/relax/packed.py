@@ -80,10 +80,9 @@ def packed_conv2d(
         channel = te.reduce_axis((0, channels), "c")
 
         def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
-            n, y = outer
-            place = (y * strides[0] + kh * dilations[0], row * strides[1] + kw * dilations[1])
+            pixel = _window(outer, row, kh, kw, strides, dilations)
             return te.sum(
-                data(n, *place, channel) * packed(panel, kh, kw, channel, column), axis=[kh, kw, channel]
+                data(*pixel, channel) * packed(panel, kh, kw, channel, column), axis=[kh, kw, channel]
             )
 
         return _tiled([batch, height], width, int(outputs), tile, term, offset, columns_inside=False)
@@ -109,15 +108,14 @@ def depthwise_conv2d(
         weight: ``[C, 1, KH, KW]``.
         padding, shape: as of :func:`packed_conv2d`.
     """
-    assert context.registers is not None
     batch, height, width, outputs = shape
     taps = weight.shape[2:]
-    columns = vector_width(int(outputs), context.registers)
-    columns = min(columns, context.registers.lanes)
+    columns = _channels_at_once(int(outputs), context)
     size = known(width)
-    rows = 6 if size is None else min((-(-size // -(-size // 7))), 7)
+    # At most seven, and as equal as they can be.
+    rows = 6 if size is None else -(-size // -(-size // 7))
     tile = PackedTile(rows, columns)
-    panels = -(-int(outputs) // columns)
+    panels = int(outputs) // columns
     filters = weight.detach().reshape(panels, columns, *taps).permute(2, 3, 0, 1)
 
     def define(data: te.Tensor, packed: te.Tensor, *offset: te.Tensor) -> te.Tensor:
@@ -125,9 +123,7 @@ def depthwise_conv2d(
         kh, kw = (te.reduce_axis((0, n), f"k{i}") for i, n in enumerate(taps))
 
         def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
-            n, y = outer
-            place = (y * strides[0] + kh * dilations[0], row * strides[1] + kw * dilations[1])
-            value = data(n, *place, panel * columns + column)
+            value = data(*_window(outer, row, kh, kw, strides, dilations), panel * columns + column)
             return te.sum(value * packed(kh, kw, panel, column), axis=[kh, kw])
 
         return _tiled([batch, height], width, int(outputs), tile, term, offset, columns_inside=True)
@@ -138,9 +134,12 @@ def depthwise_conv2d(
 
 def divides(outputs: int, context: Context) -> bool:
     """Whether :func:`depthwise_conv2d` can cut this number of channels into whole vectors."""
+    return outputs % _channels_at_once(outputs, context) == 0
+
+
+def _channels_at_once(outputs: int, context: Context) -> int:
     assert context.registers is not None
-    columns = min(vector_width(outputs, context.registers), context.registers.lanes)
-    return outputs % columns == 0
+    return min(vector_width(outputs, context.registers), context.registers.lanes)
 
 
 def _tiled(
@@ -176,6 +175,14 @@ def _tiled(
         return value + bias[0](column) if bias else value
 
     return te.compute([*lead, rows, outputs], result, name="result")
+
+
+def _window(
+    outer: Sequence[Any], x: Any, kh: Any, kw: Any, strides: Sequence[int], dilations: Sequence[int]
+) -> tuple[Any, Any, Any]:
+    """Batch, row and column of the pixel that tap (kh, kw) of the window at ``outer``, ``x`` reads."""
+    n, y = outer
+    return n, y * strides[0] + kh * dilations[0], x * strides[1] + kw * dilations[1]
 
 
 def _padded(data: te.Tensor, padding: Sequence[int]) -> te.Tensor:

@@ -49,8 +49,9 @@ def _applies(func: tirx.PrimFunc, target: Target) -> bool:
 
 
 def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
-    main = next(b for b in top_blocks(schedule) if _annotation(b) is not None)
-    rows, columns, inside = _annotation(main) or (1, 1, False)
+    main, (rows, columns, inside) = next(
+        (block, tile) for block in top_blocks(schedule) if (tile := _annotation(block)) is not None
+    )
     last = _inline_epilogue(schedule, main)
     work = count([a.extent for a in main.axes])
     stages = [b for b in top_blocks(schedule) if b.name not in (main.name, last.name)]
@@ -115,7 +116,8 @@ def _inline_epilogue(schedule: s_tir.Schedule, main: Block) -> Block:
     for block in top_blocks(schedule):
         if block.name not in (*first, main.name, last.name) and schedule.get_consumers(block.handle):
             schedule.compute_inline(block.handle)
-    return Block(schedule, last.handle)
+    last.refresh()
+    return last
 
 
 def _only_consumer(schedule: s_tir.Schedule, handle: Any) -> Block:

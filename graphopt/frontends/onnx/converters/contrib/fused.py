@@ -52,9 +52,7 @@ def fused_conv(
     added: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """``activation(conv(x) + added)``; x [N, C, *size], weight [M, C/group, *kernel]."""
-    y = convolve(call, x, weight, bias)
-    y = y if added is None else y + added
-    return activate(call, y, call.str("activation", ""), call.floats("activation_params", []))
+    return _finished(call, convolve(call, x, weight, bias), added)
 
 
 @contrib_op("NhwcConv", ignores=("kernel_shape", "pads"))
@@ -67,7 +65,10 @@ def nhwc_conv(
     added: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """As FusedConv, with x, ``added`` and the result in channels-last order [N, *size, C]."""
-    y = convolve(call, x.movedim(-1, 1), weight, bias).movedim(1, -1)
+    return _finished(call, convolve(call, x.movedim(-1, 1), weight, bias).movedim(1, -1), added)
+
+
+def _finished(call: Call, y: torch.Tensor, added: torch.Tensor | None) -> torch.Tensor:
     y = y if added is None else y + added
     return activate(call, y, call.str("activation", ""), call.floats("activation_params", []))
 
