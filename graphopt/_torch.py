@@ -6,7 +6,7 @@ A torch upgrade that moves one of these breaks here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import sympy
@@ -15,9 +15,11 @@ from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
 from torch._export.verifier import TrainingIRVerifier
 from torch._guards import detect_fake_mode
+from torch._higher_order_ops.scan import scan_op
+from torch._higher_order_ops.while_loop import while_loop_op
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.export import ExportedProgram
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode, make_fx
 from torch.fx.experimental.symbolic_shapes import (
     DimDynamic,
     ShapeEnv,
@@ -25,7 +27,7 @@ from torch.fx.experimental.symbolic_shapes import (
     statically_known_true,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
@@ -47,19 +49,24 @@ __all__ = [
     "TorchDispatchMode",
     "detect_fake_mode",
     "enable_python_dispatcher",
-    "enable_python_dispatcher",
     "int_oo",
     "is_composite",
     "is_constraint_violation",
+    "is_tracing",
     "keeping_equations_only",
     "make_fx",
     "pt2_deserialize",
     "pt2_dtypes",
     "recurrent_layers_of_any_length",
     "resolve_overload_name",
+    "scan_op",
     "statically_known_true",
+    "tree_flatten",
     "tree_map",
+    "tree_unflatten",
     "unset_fake_temporarily",
+    "untraced",
+    "while_loop_op",
 ]
 
 
@@ -75,6 +82,24 @@ def resolve_overload_name(qualified: str, *args: object, **kwargs: object) -> st
 def is_composite(target: torch._ops.OpOverload) -> bool:
     """Whether torch implements the operator by calling others, so that tracing it takes it apart."""
     return bool(target.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd))
+
+
+def is_tracing() -> bool:
+    """Whether calls are recorded in a graph, and not only evaluated on fake tensors."""
+    return get_proxy_mode() is not None
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """In it, calls are evaluated and not recorded; sizes that data decides are nobody's business outside."""
+    mode = detect_fake_mode()
+    environment = None if mode is None else mode.shape_env
+    with ExitStack() as stack:
+        if is_tracing():
+            stack.enter_context(disable_proxy_modes_tracing())
+        if environment is not None:
+            stack.enter_context(environment.ignore_fresh_unbacked_symbols())
+        yield
 
 
 def is_constraint_violation(error: Exception) -> bool:

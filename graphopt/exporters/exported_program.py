@@ -31,6 +31,7 @@ from torch.utils import _pytree as pytree
 
 from graphopt._torch import TrainingIRVerifier, ValueRanges, int_oo
 from graphopt.errors import InternalError
+from graphopt.ir.bodies import bodies, body
 
 if TYPE_CHECKING:
     from graphopt.ir.program import Program
@@ -85,8 +86,12 @@ def to_exported_program(program: Program) -> ExportedProgram:
         kept = kind is InputKind.PARAMETER or (kind is InputKind.BUFFER and _is_persistent(source, target))
         (state_dict if kept else constants)[target] = tensor
 
+    root = torch.nn.Module()
+    for name, module in bodies(source):
+        if "." not in name:
+            root.add_module(name, module)
     return ExportedProgram(
-        root=torch.nn.Module(),
+        root=root,
         graph=graph,
         graph_signature=ExportGraphSignature(input_specs, output_specs),
         state_dict=state_dict,
@@ -113,7 +118,7 @@ def _lifted_tensors(source: fx.GraphModule) -> dict[str, tuple[InputKind, torch.
     found: dict[str, tuple[InputKind, torch.Tensor]] = {}
     for node in source.graph.find_nodes(op="get_attr"):
         target = str(node.target)
-        if target in found:
+        if target in found or body(source, node) is not None:
             continue
         if target in parameters:
             found[target] = (InputKind.PARAMETER, parameters[target])
@@ -146,7 +151,8 @@ def _lift(source: fx.Graph, lifted: Mapping[str, tuple[InputKind, torch.Tensor]]
 
     first_read: dict[str, fx.Node] = {}
     for node in source.find_nodes(op="get_attr"):
-        first_read.setdefault(str(node.target), node)
+        if str(node.target) in lifted:
+            first_read.setdefault(str(node.target), node)
     for target in lifted:
         reader = first_read[target]
         copied[reader] = placeholder = graph.placeholder(reader.name)
@@ -156,7 +162,7 @@ def _lift(source: fx.Graph, lifted: Mapping[str, tuple[InputKind, torch.Tensor]]
     for node in source.nodes:
         if node in copied:
             continue
-        if node.op == "get_attr":
+        if node.op == "get_attr" and str(node.target) in lifted:
             copied[node] = copied[first_read[str(node.target)]]
             continue
         copied[node] = graph.node_copy(node, copied.__getitem__)
@@ -178,10 +184,13 @@ def _copy_identity(source: fx.Node, copy: fx.Node) -> None:
 
 
 def _range_constraints(program: Program, graph: fx.Graph) -> dict[sympy.Symbol, ValueRanges]:
-    """The range of each symbol that an input's shape mentions."""
+    """The range of each symbol in the shape of an input, or of a tensor whose size data decides."""
     ranges: dict[sympy.Symbol, ValueRanges] = {}
-    for node in graph.find_nodes(op="placeholder"):
-        for size in node.meta["val"].shape:
+    for node in graph.nodes:
+        value = node.meta.get("val")
+        if node.op == "output" or not isinstance(value, torch.Tensor):
+            continue
+        for size in value.shape:
             if not isinstance(size, torch.SymInt):
                 continue
             for symbol in sorted(size.node.expr.free_symbols, key=str):

@@ -119,7 +119,8 @@ def _ranges_of(program: Program) -> dict[str, list[int | None]]:
     environment = program.fake_mode.shape_env
     used = {
         symbol
-        for node in program.input_nodes
+        for node in program.graph.nodes
+        if isinstance(node.meta.get("val"), torch.Tensor)
         for size in node.meta["val"].shape
         if isinstance(size, torch.SymInt)
         for symbol in size.node.expr.free_symbols
@@ -208,5 +209,7 @@ def _unlifted(exported: ExportedProgram) -> fx.GraphModule:
                 used[str(node.target)] = getattr(exported.graph_module, str(node.target))
         new._rename(node.name)
         new.meta = {key: value for key, value in node.meta.items() if key != "from_node"}
+        if node.op == "get_attr":
+            new.meta.setdefault("val", used[str(node.target)])  # a body; torch gives it no value
         copied[node] = new
     return fx.GraphModule(used, graph)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from graphopt.ir.bodies import body
 from graphopt.ir.program import Program
 from graphopt.ir.schema import bound_arguments
 from graphopt.ir.signature import dtype_name
@@ -39,7 +40,7 @@ def structural_hash(program: Program, *, weights: bool) -> str:
         if node.op == "get_attr":
             tensor = _tensor(program, node)
             if tensor is None:
-                feed("submodule", node.target)
+                feed("body", _body_hash(program.graph_module, node))
                 continue
             # Tied weights are one tensor; that is structure.
             feed("const", shared.setdefault(id(tensor), len(shared)), *_describe(tensor, weights))
@@ -50,10 +51,35 @@ def structural_hash(program: Program, *, weights: bool) -> str:
                 *(f"{k}={_canonical(v, numbers)}" for k, v in bound_arguments(node).items()),
             )
         else:
-            name = getattr(node.target, "__qualname__", str(node.target))
-            feed("fn", name, _canonical(node.args, numbers), _canonical(node.kwargs, numbers))
+            feed("fn", _name(node.target), _canonical(node.args, numbers), _canonical(node.kwargs, numbers))
     feed("results", *(numbers[n] for n in program.output_nodes))
     return digest.hexdigest()
+
+
+def _body_hash(owner: fx.GraphModule, node: fx.Node) -> str:
+    """The digest of a body's graph: its nodes as they stand, numbered in order."""
+    module = body(owner, node)
+    if module is None:
+        return str(node.target)
+    digest = hashlib.sha256()
+    numbers: dict[fx.Node, int] = {}
+    for inner in module.graph.nodes:
+        numbers[inner] = len(numbers)
+        if inner.op == "get_attr":
+            parts: tuple[object, ...] = ("body", _body_hash(module, inner))
+        elif inner.op == "placeholder":
+            parts = ("in",)
+        else:
+            parts = (inner.op, _name(inner.target), _canonical(inner.args, numbers))
+            parts += (_canonical(inner.kwargs, numbers),)
+        digest.update("\x1f".join(map(str, parts)).encode() + b"\x1e")
+    return digest.hexdigest()
+
+
+def _name(target: Any) -> str:
+    if isinstance(target, str | torch._ops.OpOverload):
+        return str(target)
+    return str(getattr(target, "__qualname__", target))
 
 
 def _depth_first(roots: list[fx.Node], numbers: dict[fx.Node, int]) -> list[fx.Node]:

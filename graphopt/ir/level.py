@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from graphopt.ir.bodies import CONTROL_FLOW
+
 
 class Level(enum.Enum):
     """Which operators a program may hold.
@@ -26,7 +28,7 @@ class Level(enum.Enum):
         """Whether a call of ``target`` may stand in a program of this level."""
         if is_scalar_function(target):
             return True
-        if isinstance(target, torch._ops.HigherOrderOperator):
+        if target in CONTROL_FLOW:
             return True
         if not isinstance(target, torch._ops.OpOverload):
             return False

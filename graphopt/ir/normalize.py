@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 
 from graphopt._torch import FakeTensorMode
 from graphopt.errors import InputError
+from graphopt.ir.bodies import bodies
 from graphopt.ir.dimensions import build_signature, name_symbols
 from graphopt.ir.level import Level
 from graphopt.ir.program import Program
@@ -45,6 +46,8 @@ def program_from_exported(
     notes: list[str] = []
     _drop_unused_inputs_of_other_types(graph, notes)
     state = _state_becomes_io(module)
+    for _, inner in bodies(module):
+        _settle_body(inner)
     _drop_assertions(graph)
     _views_become_reshapes(graph)
     _flatten_output(graph)
@@ -223,6 +226,14 @@ def _drop_assertions(graph: fx.Graph) -> None:
             graph.erase_node(node)
         elif node.op == "call_function" and node.target in _SYMBOL_ASSERTS and not node.users:
             graph.erase_node(node)
+
+
+def _settle_body(module: fx.GraphModule) -> None:
+    """A branch or loop body, which takes its weights as operands, in the form of a program's graph."""
+    _drop_assertions(module.graph)
+    _views_become_reshapes(module.graph)
+    module.graph.eliminate_dead_code()
+    module.recompile()
 
 
 def _views_become_reshapes(graph: fx.Graph) -> None:

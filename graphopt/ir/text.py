@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from graphopt.ir.bodies import bodies
 from graphopt.ir.dimensions import dim_of
 from graphopt.ir.program import Program
 from graphopt.ir.provenance import origin
@@ -42,7 +43,30 @@ def program_text(program: Program, *, layers: bool = False) -> str:
         for spec, n in zip(program.signature.outputs, program.output_nodes, strict=True)
     ]
     lines.append(f"  return {', '.join(results)}")
+    for name, module in bodies(program.graph_module):
+        lines += _body_lines(name, module, program.symbols)
     return "\n".join(lines) + "\n"
+
+
+def _body_lines(name: str, module: fx.GraphModule, symbols: Mapping[str, str]) -> list[str]:
+    names: dict[fx.Node, str] = {}
+    heads: list[str] = []
+    lines: list[str] = []
+    count = 0
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            names[node] = f"%in{len(heads)}"
+            heads.append(f"{names[node]}: {_value_type(node.meta.get('val'), symbols)}")
+        elif node.op == "get_attr":
+            names[node] = f"@{name}.{node.target}"
+        elif node.op == "output":
+            lines.append(f"    return {_operand(node.args[0], names)}")
+        else:
+            names[node] = f"%{count}"
+            count += 1
+            call = f"{operator_name(node.target)}({_operands(node, names, symbols)})"
+            lines.append(f"    {names[node]} = {call} : {_value_type(node.meta.get('val'), symbols)}")
+    return [f"  body @{name}({', '.join(heads)})", *lines]
 
 
 def operator_name(target: Any) -> str:

@@ -25,6 +25,7 @@ from torch import fx
 
 from graphopt._torch import statically_known_true
 from graphopt.errors import InputError, PassError
+from graphopt.ir.bodies import bodies, body
 from graphopt.ir.dimensions import dim_of
 from graphopt.ir.program import Program
 from graphopt.ir.propagation import value_of
@@ -96,6 +97,8 @@ def violations(program: Program, *, values: bool = True) -> Iterator[tuple[str, 
         return  # nothing below can be read from a graph that is not well formed
     for node in program.graph.nodes:
         yield from _form(program, node)
+    for name, module in bodies(program.graph_module):
+        yield from _body(program, name, module)
     if values:
         yield from _values(program)
     yield from _symbols(program)
@@ -109,7 +112,7 @@ def _form(program: Program, node: fx.Node) -> Iterator[tuple[str, fx.Node, str]]
         try:
             program.constant(node)
         except KeyError as error:
-            if not isinstance(getattr(program.graph_module, str(node.target), None), fx.GraphModule):
+            if body(program.graph_module, node) is None:
                 yield "constants", node, str(error.args[0])
         return
     if node.op != "call_function":
@@ -124,6 +127,15 @@ def _form(program: Program, node: fx.Node) -> Iterator[tuple[str, fx.Node, str]]
             bound_arguments(node)
         except TypeError as error:
             yield "operands", node, str(error)
+
+
+def _body(program: Program, name: str, module: fx.GraphModule) -> Iterator[tuple[str, fx.Node, str]]:
+    """What a branch or loop body must not hold: weights, which are operands, and what no graph may."""
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and body(module, node) is None:
+            yield "bodies", node, f"body {name!r} reads {node.target!r} from outside; it must be an operand"
+        elif node.op != "get_attr":
+            yield from ((kind, at, f"in body {name!r}: {what}") for kind, at, what in _form(program, node))
 
 
 def _values(program: Program) -> Iterator[tuple[str, fx.Node, str]]:

@@ -25,6 +25,7 @@ from graphopt.verification.reference import (
     CASTS,
     Float64Interpreter,
     accumulator_roundoff,
+    recorded_dtypes,
     run_eagerly,
     unit_roundoff,
 )
@@ -242,6 +243,9 @@ class _NoisyInterpreter(Float64Interpreter):
     def __init__(self, module: fx.GraphModule, dtypes: dict[str, Any], mode: _Perturbation) -> None:
         super().__init__(module, dtypes)
         self.mode = mode
+
+    def nested(self, body: fx.GraphModule) -> Float64Interpreter:
+        return _NoisyInterpreter(body, recorded_dtypes(body), self.mode)
 
     def invoke(self, target: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         assert self.current is not None

@@ -18,6 +18,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from graphopt._torch import tree_map
 from graphopt.errors import InputError
+from graphopt.ir.bodies import CONTROL_FLOW, bodies
+from graphopt.verification.control_flow import run_control_flow
 
 aten = torch.ops.aten
 
@@ -78,7 +80,7 @@ def run_eagerly(
     Raises:
         InputError: a node draws random numbers, so no two runs agree.
     """
-    for node in module.graph.nodes:
+    for node in (n for g in (module, *(b for _, b in bodies(module))) for n in g.graph.nodes):
         if is_random(node):
             raise InputError(
                 f"{node.target} draws random numbers; results of two runs cannot be compared",
@@ -114,6 +116,15 @@ class _Interpreter(fx.Interpreter):
         self.current = n
         return super().run_node(n)
 
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if target in CONTROL_FLOW:
+            return run_control_flow(target, args, lambda body, operands: self.nested(body).run(*operands))
+        return super().call_function(target, args, kwargs)
+
+    def nested(self, body: fx.GraphModule) -> _Interpreter:
+        """The interpreter that runs the body of a branch or loop."""
+        return type(self)(body)
+
     @contextlib.contextmanager
     def readable_errors(self) -> Iterator[None]:
         self.extra_traceback = False
@@ -135,7 +146,7 @@ class _DtypeRecorder(_Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        self.dtypes[n.name] = tree_map(lambda v: v.dtype if isinstance(v, Tensor) else None, value)
+        self.dtypes[n.name] = tree_map(_dtype, value)
         return value
 
 
@@ -179,9 +190,12 @@ class Float64Interpreter(_Interpreter):
             return value
         return _map_with(lambda v, d: _overflow(v, d), value, self.dtypes[n.name])
 
+    def nested(self, body: fx.GraphModule) -> Float64Interpreter:
+        return Float64Interpreter(body, recorded_dtypes(body))
+
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not isinstance(target, torch._ops.OpOverload):
-            return target(*args, **kwargs)
+            return super().call_function(target, args, kwargs)
         node = self.current
         assert node is not None
         if str(target).replace(".default", "").replace(".", "::", 1) in _BIT_LEVEL:
@@ -250,6 +264,15 @@ class Float64Interpreter(_Interpreter):
             return own[0]
         operands = [d for n in node.all_input_nodes for d in _float_dtypes(self.dtypes[n.name])]
         return max(operands, key=unit_roundoff) if operands else None
+
+
+def recorded_dtypes(body: fx.GraphModule) -> dict[str, Any]:
+    """As :func:`run_eagerly` has them, from the values that tracing left: a branch need not be taken."""
+    return {n.name: tree_map(_dtype, n.meta.get("val")) for n in body.graph.nodes}
+
+
+def _dtype(value: Any) -> torch.dtype | None:
+    return value.dtype if isinstance(value, Tensor) else None
 
 
 @contextlib.contextmanager

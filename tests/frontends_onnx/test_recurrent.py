@@ -114,8 +114,15 @@ def test_general_cells(op_type: str, attributes: dict[str, Any]) -> None:
     _agrees(model, 3, [3, 1, 2])
 
 
-def test_a_general_cell_of_dynamic_length_is_refused() -> None:
-    with pytest.raises(InputError, match="dynamic length") as caught:
-        import_onnx(_model("GRU", linear_before_reset=0))
-    assert caught.value.code == "GO-3006"
-    assert caught.value.hint is not None and "fix the length" in caught.value.hint
+@pytest.mark.parametrize(
+    ("op_type", "attributes"),
+    [
+        ("LSTM", {"peepholes": True}),
+        ("GRU", {"linear_before_reset": 0}),
+        ("RNN", {"activations": ["LeakyRelu", "LeakyRelu"], "activation_alpha": [0.3, 0.3]}),
+    ],
+)
+def test_general_cells_of_dynamic_length(op_type: str, attributes: dict[str, Any]) -> None:
+    model = _model(op_type, direction="bidirectional", lengths=True, **attributes)
+    for steps in (1, 4):
+        _agrees(model, steps, [steps, 1, min(steps, 3)])

@@ -12,6 +12,7 @@ import torch
 from graphopt.errors import InputError
 from graphopt.frontends.onnx.dtypes import torch_dtype
 from graphopt.frontends.onnx.limits import HIGHEST_RANK
+from graphopt.frontends.onnx.regions import Region
 from graphopt.frontends.onnx.values import HostValue, Value
 
 if TYPE_CHECKING:
@@ -175,6 +176,10 @@ class Call:
     def run(self, graph: ir.Graph, inputs: Sequence[Value] = ()) -> list[Value]:
         """Evaluates a subgraph; it sees the values around this node."""
         return self._evaluator.run_subgraph(self, graph, inputs)
+
+    def region(self, graphs: Sequence[ir.Graph]) -> Region:
+        """The node's subgraphs as bodies of a higher-order operator."""
+        return Region(self._evaluator, graphs)
 
     def check_rank(self, rank: _Int) -> None:
         """Raises if a result would have more axes than anything supports."""

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ from graphopt.frontends.onnx.registry import CONVERTERS, HOST_OPS, InputKind, no
 from graphopt.frontends.onnx.unread import refuse_unread
 from graphopt.frontends.onnx.values import Constant, HostValue, Value, is_symbolic
 from graphopt.onnx_metadata import annotation
+
+Fetch = Callable[[str], torch.Tensor]
+"""From a weight's dotted name to the weight."""
 
 _HOST_LIMIT = 256
 """Largest constant that shape arithmetic reads without being asked to."""
@@ -91,6 +95,7 @@ class OnnxModule(nn.Module):
         self.fake_mode: FakeTensorMode | None = None
         self._shared_axes: list[list[tuple[int, int]]] = []
         self._nodes_run = 0
+        self._fetch: Fetch = self._attribute
 
     def share_axes(self, shapes: Sequence[InputShape]) -> None:
         """Declares which axes of the inputs have one size: those that ``shapes`` names alike."""
@@ -155,6 +160,19 @@ class OnnxModule(nn.Module):
 
     def fetch(self, target: str) -> torch.Tensor:
         """The tensor of a dotted attribute name, as tracing sees it."""
+        return self._fetch(target)
+
+    @contextmanager
+    def weights_by(self, source: Callable[[str, Fetch], torch.Tensor]) -> Iterator[None]:
+        """In it, ``source(target, outer)`` gives the weights, as bodies of control flow need it."""
+        outer = self._fetch
+        self._fetch = lambda target: source(target, outer)
+        try:
+            yield
+        finally:
+            self._fetch = outer
+
+    def _attribute(self, target: str) -> torch.Tensor:
         owner: Any = self
         for part in target.split("."):
             owner = getattr(owner, part)
@@ -203,6 +221,17 @@ class Evaluator:
         for value, given in zip(graph.inputs, inputs, strict=True):
             self.values[value] = given
         return self.run_graph(graph)
+
+    @contextmanager
+    def rebound(self, values: Mapping[ir.Value, Value]) -> Iterator[None]:
+        """In it, these values are others; what is evaluated in it is forgotten."""
+        saved = dict(self.values)
+        self.values.update(values)
+        try:
+            yield
+        finally:
+            self.values.clear()
+            self.values.update(saved)
 
     def lookup(self, value: ir.Value | None) -> Value:
         if value is None or value.name == "":

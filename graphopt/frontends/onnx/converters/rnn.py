@@ -1,7 +1,4 @@
-"""Recurrent layers: torch's own where it has the same equations, else unrolled cells.
-
-torch's layers take any length, also a dynamic one; unrolled cells need a known number of steps.
-"""
+"""Recurrent layers: torch's own where it has the same equations, else cells, step by step."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ import torch
 
 from graphopt._torch import statically_known_true
 from graphopt.frontends.onnx.call import Call
-from graphopt.frontends.onnx.converters.control_flow import LONGEST_LOOP
 from graphopt.frontends.onnx.converters.rnn_cells import (
     Activation,
     State,
@@ -23,7 +19,7 @@ from graphopt.frontends.onnx.converters.rnn_cells import (
     gru_step,
     lstm_step,
     rnn_step,
-    unroll,
+    run_cell,
 )
 from graphopt.frontends.onnx.registry import VALUE, op
 from graphopt.frontends.onnx.values import HostValue, Value
@@ -108,21 +104,15 @@ class _Layer:
         index = torch.where(step < self.lengths, self.lengths - 1 - step, step)
         return x.gather(0, index.unsqueeze(2).expand(x.shape))
 
-    def unrolled(self, cells: list[Step], initial: list[torch.Tensor]) -> Any:
+    def stepwise(
+        self, cells: list[Step], initial: list[torch.Tensor], peepholes: torch.Tensor | None = None
+    ) -> Any:
         """Runs a cell for each direction, step by step."""
-        steps = self.x.shape[0]
-        if not isinstance(steps, int):
-            raise self.call.error(
-                "differs from torch's layer (in its activations, clip, peepholes, or where it resets), so it "
-                f"is unrolled, which a dynamic length ({steps}) does not allow",
-                hint="fix the length of the sequence: --dim NAME=SIZE, or dims={name: size}",
-            )
-        if not 0 < steps <= LONGEST_LOOP:
-            raise self.call.error(f"has {steps} steps; 1 to {LONGEST_LOOP} are unrolled")
         outputs, finals = [], []
         for d, cell in enumerate(cells):
             x = self.reversed(self.x) if self.backwards(d) else self.x
-            y, state = unroll(cell, x, tuple(s[d] for s in initial), self.lengths)
+            state = tuple(s[d] for s in initial)
+            y, state = run_cell(cell, self.weights(d, peepholes), x, state, self.lengths)
             outputs.append(self.reversed(y) if self.backwards(d) else y)
             finals.append(state)
         return self.results(torch.stack(outputs, dim=1), finals)
@@ -190,10 +180,7 @@ def _cells(
     """A cell for each direction; ``names`` lists the activations of all of them."""
     functions = activations(layer.call, names)
     count = len(functions) // layer.directions
-    return [
-        make(layer.weights(d, *more[:1]), functions[d * count : (d + 1) * count], clip, *more[1:])
-        for d in range(layer.directions)
-    ]
+    return [make(functions[d * count : (d + 1) * count], clip, *more) for d in range(layer.directions)]
 
 
 @op("LSTM", since=1, kinds=_KINDS, ignores=_IGNORED)
@@ -214,7 +201,7 @@ def lstm(
     default = ["Sigmoid", "Tanh", "Tanh"]
     names, clip, coupled = layer.activation_names(default), call.float("clip"), call.flag("input_forget")
     if names != default * layer.directions or clip is not None or coupled or peepholes is not None:
-        return layer.unrolled(_cells(layer, names, lstm_step, clipping(clip), peepholes, coupled), initial)
+        return layer.stepwise(_cells(layer, names, lstm_step, clipping(clip), coupled), initial, peepholes)
 
     def run(x: torch.Tensor, states: Any, weights: Any, both: bool) -> Any:
         return torch.lstm(x, states, weights, b is not None, 1, 0.0, False, both, False)
@@ -239,7 +226,7 @@ def gru(
     names, clip = layer.activation_names(default), call.float("clip")
     reset_last = call.flag("linear_before_reset")
     if names != default * layer.directions or clip is not None or not reset_last:
-        return layer.unrolled(_cells(layer, names, gru_step, clipping(clip), None, reset_last), initial)
+        return layer.stepwise(_cells(layer, names, gru_step, clipping(clip), reset_last), initial)
 
     def run(x: torch.Tensor, states: Any, weights: Any, both: bool) -> Any:
         return torch.gru(x, states[0], weights, b is not None, 1, 0.0, False, both, False)
@@ -261,7 +248,7 @@ def rnn(
     initial = [layer.initial(h0)]
     names, clip = layer.activation_names(["Tanh"]), call.float("clip")
     if clip is not None or len(set(names)) != 1 or names[0] not in ("Tanh", "Relu"):
-        return layer.unrolled(_cells(layer, names, rnn_step, clipping(clip)), initial)
+        return layer.stepwise(_cells(layer, names, rnn_step, clipping(clip)), initial)
     function = torch.rnn_tanh if names[0] == "Tanh" else torch.rnn_relu
 
     def run(x: torch.Tensor, states: Any, weights: Any, both: bool) -> Any:

@@ -1,4 +1,4 @@
-"""Recurrent cells in their general form, unrolled step by step.
+"""Recurrent cells in their general form, run step by step.
 
 Equations and names of gates are those of https://onnx.ai/onnx/operators/onnx__LSTM.html, GRU and RNN.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from graphopt._torch import scan_op
 from graphopt.frontends.onnx.call import Call
+from graphopt.frontends.onnx.converters.loops import LONGEST_UNROLLED
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
 State = tuple[torch.Tensor, ...]
@@ -74,19 +76,20 @@ class Weights:
     peepholes: torch.Tensor | None = None
 
 
-Step = Callable[[torch.Tensor, State], State]
+Step = Callable[[Weights, torch.Tensor, State], State]
+"""From X [B, I] and the state to the next state."""
 
 
-def lstm_step(weights: Weights, functions: list[Activation], clip: Activation, coupled: bool) -> Step:
+def lstm_step(functions: list[Activation], clip: Activation, coupled: bool) -> Step:
     """Gates input, output, forget, cell; state (h, c).  ``coupled``: what is not kept is replaced."""
     f, g, h = functions
-    p_i, p_o, p_f = (None,) * 3 if weights.peepholes is None else weights.peepholes.chunk(3)
 
     def peep(gate: torch.Tensor, peephole: torch.Tensor | None, cell: torch.Tensor) -> torch.Tensor:
         return clip(gate if peephole is None else gate + peephole * cell)
 
-    def step(x: torch.Tensor, state: State) -> State:
+    def step(weights: Weights, x: torch.Tensor, state: State) -> State:
         hidden, cell = state
+        p_i, p_o, p_f = (None,) * 3 if weights.peepholes is None else weights.peepholes.chunk(3)
         gates = x @ weights.w.t() + hidden @ weights.r.t() + weights.w_bias + weights.r_bias
         i, o, forget, candidate = gates.chunk(4, dim=-1)
         i = f(peep(i, p_i, cell))
@@ -97,14 +100,15 @@ def lstm_step(weights: Weights, functions: list[Activation], clip: Activation, c
     return step
 
 
-def gru_step(weights: Weights, functions: list[Activation], clip: Activation, reset_last: bool) -> Step:
+def gru_step(functions: list[Activation], clip: Activation, reset_last: bool) -> Step:
     """Gates update, reset, hidden; ``reset_last`` resets what the recurrent product gives."""
     f, g = functions
-    r_gates, r_hidden = weights.r.split([2 * weights.r.shape[1], weights.r.shape[1]])
-    b_gates, b_hidden = weights.r_bias.split([2 * weights.r.shape[1], weights.r.shape[1]])
 
-    def step(x: torch.Tensor, state: State) -> State:
+    def step(weights: Weights, x: torch.Tensor, state: State) -> State:
         (hidden,) = state
+        size = weights.r.shape[1]
+        r_gates, r_hidden = weights.r.split([2 * size, size])
+        b_gates, b_hidden = weights.r_bias.split([2 * size, size])
         z, reset, candidate = (x @ weights.w.t() + weights.w_bias).chunk(3, dim=-1)
         z_more, reset_more = (hidden @ r_gates.t() + b_gates).chunk(2, dim=-1)
         z, reset = f(clip(z + z_more)), f(clip(reset + reset_more))
@@ -118,34 +122,60 @@ def gru_step(weights: Weights, functions: list[Activation], clip: Activation, re
     return step
 
 
-def rnn_step(weights: Weights, functions: list[Activation], clip: Activation) -> Step:
+def rnn_step(functions: list[Activation], clip: Activation) -> Step:
     (f,) = functions
 
-    def step(x: torch.Tensor, state: State) -> State:
+    def step(weights: Weights, x: torch.Tensor, state: State) -> State:
         sums = x @ weights.w.t() + state[0] @ weights.r.t() + weights.w_bias + weights.r_bias
         return (f(clip(sums)),)
 
     return step
 
 
-def unroll(
-    step: Step, x: torch.Tensor, state: State, lengths: torch.Tensor | None
+def run_cell(
+    step: Step, weights: Weights, x: torch.Tensor, state: State, lengths: torch.Tensor | None
 ) -> tuple[torch.Tensor, State]:
-    """Runs a cell over X [S, B, I] for a known S: outputs [S, B, H] and the state after each sequence.
+    """Runs a cell over X [S, B, I]: outputs [S, B, H] and the state after each sequence.
 
-    Outputs beyond the length of a sequence [B] are zero; its state stays what it was.
+    A small known number of steps is unrolled; others are a ``scan``.  Outputs beyond the length of a
+    sequence [B] are zero; its state stays what it was.
     """
+    steps = x.shape[0]
+    if not isinstance(steps, int) or steps > LONGEST_UNROLLED:
+        return _scan_cell(step, weights, x, state, lengths)
     outputs = []
-    for t in range(x.shape[0]):
-        new = step(x[t], state)
-        if lengths is not None:
-            alive = (t < lengths).unsqueeze(1)
-            outputs.append(torch.where(alive, new[0], torch.zeros_like(new[0])))
-            new = tuple(torch.where(alive, n, old) for n, old in zip(new, state, strict=True))
-        else:
-            outputs.append(new[0])
-        state = new
+    for t in range(steps):
+        output, state = _masked(step(weights, x[t], state), state, None if lengths is None else t < lengths)
+        outputs.append(output)
     return torch.stack(outputs), state
+
+
+def _masked(new: State, old: State, alive: torch.Tensor | None) -> tuple[torch.Tensor, State]:
+    """What a step gives, and the next state; ``alive`` [B] says which sequences have not ended."""
+    if alive is None:
+        return new[0], new
+    alive = alive.unsqueeze(1)
+    output = torch.where(alive, new[0], torch.zeros_like(new[0]))
+    return output, tuple(torch.where(alive, n, o) for n, o in zip(new, old, strict=True))
+
+
+def _scan_cell(
+    step: Step, weights: Weights, x: torch.Tensor, state: State, lengths: torch.Tensor | None
+) -> tuple[torch.Tensor, State]:
+    given = {f.name: getattr(weights, f.name) for f in fields(weights)}
+    names = [name for name, tensor in given.items() if tensor is not None]
+    operands = [given[name] for name in names] + ([] if lengths is None else [lengths])
+    count = len(state)
+
+    def body(*arguments: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        before, (row, t, *rest) = arguments[:count], arguments[count:]
+        own = replace(weights, **dict(zip(names, rest, strict=False)))
+        output, after = _masked(step(own, row, before), before, None if lengths is None else t < rest[-1])
+        return (*(s.clone() for s in after), output.clone())
+
+    places = torch.arange(x.shape[0], dtype=torch.int64)
+    *after, outputs = scan_op(body, list(state), [x, places], tuple(operands))
+    return outputs, tuple(after)
 
 
 def clipping(limit: Any) -> Activation:
