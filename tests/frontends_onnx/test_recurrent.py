@@ -7,7 +7,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from graphopt.errors import InputError
 from graphopt.frontends.onnx import import_onnx
 from graphopt.verification import OnnxRuntimeRunner, verify
 
