@@ -116,6 +116,25 @@ def test_branches_of_different_ranks_are_refused_with_both() -> None:
     assert caught.value.node == "y"
 
 
+def _nested(depth: int, out: str = "y") -> str:
+    if depth == 0:
+        return f"{out} = Exp(x)"
+    return f"""limit{depth} = Constant <value_float = -{depth}.0> ()
+        low{depth} = Less(total, limit{depth})
+        {out} = If (low{depth}) <
+            then_branch = a{depth} () => (float[N, 3] p{depth}) {{ {_nested(depth - 1, f"p{depth}")} }},
+            else_branch = b{depth} () => (float[N, 3] q{depth}) {{ q{depth} = Neg(x) }}
+        >"""
+
+
+def test_branches_in_branches_have_a_limit() -> None:
+    head = "g (float[N, 3] x) => (float[N, 3] y) { total = ReduceSum <keepdims = 0> (x) "
+    x = torch.full((2, 3), -1.0)
+    assert torch.equal(import_onnx(_model(head + _nested(3) + "}")).check()(x)[0], torch.exp(x))
+    with pytest.raises(InputError, match="stands in 5 others that data decides"):
+        import_onnx(_model(head + _nested(12) + "}"))
+
+
 _SCAN = """g (float[3] start, float[{steps}, 3] x, float[3, 3] w) => (float[3] last, float[{steps}, 3] all) {{
     last, all = Scan <num_scan_inputs = 1{more}, body = step (float[3] state, float[3] element)
         => (float[3] next, float[3] given) {{

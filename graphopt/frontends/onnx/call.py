@@ -11,7 +11,7 @@ import torch
 
 from graphopt.errors import InputError
 from graphopt.frontends.onnx.dtypes import torch_dtype
-from graphopt.frontends.onnx.limits import HIGHEST_RANK
+from graphopt.frontends.onnx.limits import DEEPEST_CONTROL_FLOW, HIGHEST_RANK
 from graphopt.frontends.onnx.regions import Region
 from graphopt.frontends.onnx.values import HostValue, Value
 
@@ -179,6 +179,10 @@ class Call:
 
     def region(self, graphs: Sequence[ir.Graph]) -> Region:
         """The node's subgraphs as bodies of a higher-order operator."""
+        if self._evaluator.module.depth >= DEEPEST_CONTROL_FLOW:
+            raise self.error(
+                f"stands in {DEEPEST_CONTROL_FLOW} others that data decides; no more are imported"
+            )
         return Region(self._evaluator, graphs)
 
     def check_rank(self, rank: _Int) -> None:

@@ -56,6 +56,7 @@ class OnnxModule(nn.Module):
     Attributes:
         graph_inputs: the tensors that ``forward`` takes.
         output_names: names of the tensors that it returns; known after its first evaluation.
+        depth: branches and loops that data decides around the node that is evaluated.
         notes: inputs and outputs that are not as the file has them.
     """
 
@@ -95,6 +96,7 @@ class OnnxModule(nn.Module):
         self.fake_mode: FakeTensorMode | None = None
         self._shared_axes: list[list[tuple[int, int]]] = []
         self._nodes_run = 0
+        self.depth = 0
         self._fetch: Fetch = self._attribute
 
     def share_axes(self, shapes: Sequence[InputShape]) -> None:
@@ -167,10 +169,12 @@ class OnnxModule(nn.Module):
         """In it, ``source(target, outer)`` gives the weights, as bodies of control flow need it."""
         outer = self._fetch
         self._fetch = lambda target: source(target, outer)
+        self.depth += 1
         try:
             yield
         finally:
             self._fetch = outer
+            self.depth -= 1
 
     def _attribute(self, target: str) -> torch.Tensor:
         owner: Any = self

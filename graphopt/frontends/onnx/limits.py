@@ -15,6 +15,9 @@ MOST_NODES = 20_000
 DEEPEST_CALLS = 48
 """Subgraphs and functions inside each other; Python's own stack ends not far above."""
 
+DEEPEST_CONTROL_FLOW = 5
+"""Branches and loops that data decides inside each other: each level more than doubles the tracing."""
+
 LARGEST_HOST_VALUE = 1 << 16
 """Elements of a shape, an axis list or another small array that is computed while importing."""
 

@@ -35,11 +35,14 @@ def conditional(call: Call, condition: Value) -> tuple[Value, ...]:
     selected = [i for i, pair in enumerate(zip(chosen, other, strict=True)) if not _same(*pair)]
     if selected:
 
-        def results(graph: ir.Graph) -> list[torch.Tensor]:
-            leaves = _leaves(call, graph)[0]
+        def tensors_of(leaves: list[Value]) -> list[torch.Tensor]:
             return [call.as_tensor(leaves[i], f"result {i}") for i in selected]
 
-        tried = [region.attempt(partial(results, g)) for g in graphs]
+        def results(graph: ir.Graph) -> list[torch.Tensor]:
+            return tensors_of(_leaves(call, graph)[0])
+
+        # What the first attempt gave is used: nested branches would run twice at each level.
+        tried = [region.attempt(partial(tensors_of, leaves)) for leaves in (chosen, other)]
         _check_alike(call, *tried)
         bodies = [region.body(partial(results, g), t) for g, t in zip(graphs, tried, strict=True)]
         flag = call.as_tensor(condition, "condition").reshape(())

@@ -31,15 +31,17 @@ def open_loop(call: Call, count: Value, start: Value, state: list[Value]) -> tup
     def step(index: torch.Tensor, *states: torch.Tensor) -> list[Value]:
         return call.run(body, [index, HostValue.of(True, torch.bool), *states])
 
-    def results(index: torch.Tensor, *states: torch.Tensor) -> list[torch.Tensor]:
-        keep_on, *given = step(index, *states)
+    def tensors_of(keep_on: Value, *given: Value) -> list[torch.Tensor]:
         return [call.as_tensor(keep_on, "condition").reshape(()), *_tensors(call, given)]
+
+    def results(index: torch.Tensor, *states: torch.Tensor) -> list[torch.Tensor]:
+        return tensors_of(*step(index, *states))
 
     first = torch.zeros((), dtype=torch.int64)
     tried = region.attempt(lambda: step(first, *carried))
     keep_on = tried[0].host() if isinstance(tried[0], Constant) else tried[0]
     counted = isinstance(keep_on, HostValue) and bool(keep_on.number())
-    known = region.attempt(lambda: results(first, *carried))
+    known = region.attempt(lambda: tensors_of(*tried))
     _check_state(call, carried, known[1 : 1 + len(carried)])
     collected = known[1 + len(carried) :]
     limit = None if count is None else call.host(0)
@@ -74,8 +76,7 @@ def open_loop(call: Call, count: Value, start: Value, state: list[Value]) -> tup
         return [index + 1, end, keep_on, *next_states, *filled]
 
     initial = [first, end, go, *carried, *buffers]
-    next_ones = region.attempt(lambda: advance(*initial))
-    step_body = region.body(advance, next_ones)
+    step_body = region.body(advance, [first, end, *known[: 1 + len(carried)], *buffers])
     index, _, _, *final = while_loop_op(going, step_body, tuple(initial), region.operands)  # type: ignore[arg-type]
     states, rows = final[: len(carried)], final[len(carried) :]
     if rows and not always:
