@@ -15,6 +15,7 @@ import tvm
 from tvm import relax, tirx
 
 from graphopt.codegen.artifact import Artifact
+from graphopt.codegen.cache import ArtifactCache, cache_key
 from graphopt.codegen.cuda import build_binaries, cuda_source, embed_binary, kernel_names
 from graphopt.codegen.package import FORMAT, Description, write_package
 from graphopt.codegen.pipeline import FINISH, FUSE, PIPELINE, SCHEDULE, last_line, run_pipeline
@@ -34,7 +35,11 @@ _RESHAPE = tvm.ir.Op.get("relax.reshape")
 
 
 def compile(
-    program: Program, target: str | Target = "cpu", *, source: dict[str, str] | None = None
+    program: Program,
+    target: str | Target = "cpu",
+    *,
+    source: dict[str, str] | None = None,
+    cache: bool = True,
 ) -> Artifact:
     """Compile a program.
 
@@ -44,6 +49,7 @@ def compile(
         program: any level; operators without a converter are reported all at once.
         target: a name of :func:`~graphopt.codegen.targets.find_target`, or a target.
         source: path and digest of the model file, kept in the artifact's metadata.
+        cache: look for the artifact in the user's cache (:mod:`graphopt.codegen.cache`), and keep it there.
 
     Raises:
         UsageError: GO-2003, unknown target.
@@ -59,7 +65,15 @@ def compile(
         weights.update(name.encode())
         weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     hashes = {"program": program.structural_hash(), "weights": weights.hexdigest()}
-    return compile_module(lower(program, target).mod, program.signature, target, hashes, source)
+    facts = {"hashes": hashes, "target": target.to_dict(), "source": source}
+    kept = ArtifactCache.of_user() if cache else None
+    key = cache_key({**facts, "signature": program.signature.to_dict()})
+    artifact = None if kept is None else kept.find(key, target)
+    if artifact is None:
+        artifact = compile_module(lower(program, target).mod, program.signature, target, hashes, source)
+        if kept is not None:
+            kept.add(key, artifact)
+    return artifact
 
 
 def compile_module(

@@ -53,6 +53,7 @@ from graphopt.errors import UsageError
     metavar="FILE",
     help="Write the resolved recipe ('-' is stdout).",
 )
+@click.option("--no-cache", is_flag=True, help="Compile even if the user's cache has the result.")
 @click.option("--dry-run", is_flag=True, help="Resolve options and stop.")
 @json_option
 @quiet_option
@@ -68,6 +69,7 @@ def command(
     seed: int | None,
     recipe: str | None,
     save_recipe: str | None,
+    no_cache: bool,
     dry_run: bool,
     json_path: str | None,
     quiet: bool,
@@ -114,6 +116,7 @@ def command(
         draws=resolved.draws,
         seed=resolved.seed,
         instruments=[] if quiet else [Progress()],
+        cache=not no_cache,
     )
     if result.passes.original.notes and not quiet:
         print(notes(result.passes.original.notes), file=sys.stderr)

@@ -74,6 +74,7 @@ def compile_model(
     draws: int = 2,
     seed: int = 0,
     instruments: Sequence[Instrument] = (),
+    cache: bool = True,
 ) -> CompileResult:
     """Loads, rewrites, compiles and verifies a model, and writes the artifact last.
 
@@ -91,6 +92,7 @@ def compile_model(
         verify_when: ``"final"`` verifies the artifact, ``"each"`` every pass too, ``"off"`` nothing.
         draws, seed: of the inputs drawn for verification.
         instruments: see :class:`graphopt.PassManager`.
+        cache: take the compiled code from the user's cache if it is there; it is verified all the same.
 
     Raises:
         GraphoptError: of any stage; no file is written then.
@@ -116,7 +118,7 @@ def compile_model(
     result = manager.run(program, calibration=batches)
     clock.lap("passes")
     origin = None if isinstance(source, Program) else identity(Path(source))
-    artifact = generate(result.program, chosen, source=origin)
+    artifact = generate(result.program, chosen, source=origin, cache=cache)
     clock.lap("compile")
     unverified: str | None = None
     if verify_when == "off":
