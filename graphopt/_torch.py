@@ -222,24 +222,34 @@ class OnnxTranslation:
         calls = (node for node in exported.graph.nodes if node.op == "call_function")
         return [node for node in calls if not self._registry.is_registered(node.target)]
 
+    def drop_assertions(self, exported: ExportedProgram) -> None:
+        """Removes checks of sizes that data decides: ONNX has no effects."""
+        from torch.onnx._internal.exporter._fx_passes import remove_assertion_nodes
+
+        remove_assertion_nodes(exported.graph_module)
+
     def decompose(self, exported: ExportedProgram) -> ExportedProgram:
         """The program with operators that have no translation decomposed, as far as torch can."""
         from torch.onnx._internal.exporter._fx_passes import decompose_with_registry
 
         with _backed_size_oblivious():
-            return decompose_with_registry(exported, self._registry)
+            decomposed = decompose_with_registry(exported, self._registry)
+        self.drop_assertions(decomposed)  # tracing adds them
+        return decomposed
 
     def translate(self, exported: ExportedProgram) -> onnx_ir.Model:
         """The ONNX model; the program's graph module is changed on the way."""
-        from torch.onnx._internal.exporter._core import _exported_program_to_onnx_program
-        from torch.onnx._internal.exporter._fx_passes import (
-            insert_type_promotion_nodes,
-            remove_assertion_nodes,
+        import onnx_ir as ir
+        from torch.onnx._internal.exporter._core import (
+            _TORCH_DTYPE_TO_ONNX,
+            _exported_program_to_onnx_program,
         )
+        from torch.onnx._internal.exporter._fx_passes import insert_type_promotion_nodes
 
+        # torch.onnx lacks one of the types that both sides have.
+        _TORCH_DTYPE_TO_ONNX.setdefault(torch.float8_e8m0fnu, ir.DataType.FLOAT8E8M0)
         dtypes = {n: n.meta["val"].dtype for n in exported.graph.nodes if _is_tensor(n)}
         with _backed_size_oblivious():
             insert_type_promotion_nodes(exported.graph_module)
         _undo_widening(exported.graph_module, dtypes)
-        remove_assertion_nodes(exported.graph_module)
         return _exported_program_to_onnx_program(exported, registry=self._registry).model

@@ -52,25 +52,6 @@ def relu(x: OnnxValue) -> OnnxValue:
     return op.Max(x, _like(x, 0)) if is_integer(x) else op.Relu(x)
 
 
-def shift_left(x: OnnxValue, count: OnnxValue | int) -> OnnxValue:
-    """``x * 2^count``; ONNX shifts unsigned integers only."""
-    return operators(18).Mul(x, _power_of_two(x, count))
-
-
-def shift_right(x: OnnxValue, count: OnnxValue | int) -> OnnxValue:
-    """``x / 2^count`` towards minus infinity, which an arithmetic shift is."""
-    op = operators(18)
-    power = _power_of_two(x, count)
-    return op.Div(op.Sub(x, op.Mod(x, power)), power)
-
-
-def _power_of_two(x: OnnxValue, count: OnnxValue | int) -> OnnxValue:
-    op = operators(18)
-    if isinstance(count, int):
-        return _like(x, 2**count)
-    return op.Pow(_like(x, 2), count)
-
-
 def linear(x: OnnxValue, weight: OnnxValue, bias: OnnxValue = None) -> OnnxValue:
     """``x @ weight.T + bias``: Gemm of float matrices, otherwise MatMul, which has integer kernels."""
     op = operators(18)

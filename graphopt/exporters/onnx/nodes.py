@@ -13,7 +13,8 @@ def operators(opset: int) -> Any:
     """The operators of an opset; untyped, because onnxscript's types say what values are, not nodes."""
     import onnxscript
 
-    return getattr(onnxscript, f"opset{opset}")
+    known = getattr(onnxscript, f"opset{opset}", None)
+    return known if known is not None else onnxscript.values.Opset("", opset)
 
 
 def is_one(value: OnnxValue, axis: int) -> bool:

@@ -80,6 +80,36 @@ def hypot(a: OnnxValue, b: OnnxValue) -> OnnxValue:
     return op.Where(equal_ends, large, y)
 
 
+def remainder(x: OnnxValue, y: OnnxValue) -> OnnxValue:
+    """With the divisor's sign: C's remainder, and the divisor added where the signs differ.
+
+    ``x - floor(x / y) * y``, which torch.onnx writes, is NaN for an infinite divisor and inexact for others.
+    """
+    op = operators(18)
+    if not x.dtype.is_floating_point():
+        return op.Mod(x, y)
+    zero = scalar(0.0, x)
+    rest = op.Mod(x, y, fmod=1)
+    signs_differ = op.Xor(op.Less(rest, zero), op.Less(y, zero))
+    return op.Where(op.And(op.Not(op.Equal(rest, zero)), signs_differ), op.Add(rest, y), rest)
+
+
+def remainder_scalar(x: OnnxValue, y: float) -> OnnxValue:
+    return remainder(x, scalar(y, x))
+
+
+def remainder_of_scalar(x: float, y: OnnxValue) -> OnnxValue:
+    return remainder(scalar(x, y), y)
+
+
+def pow_tensor(x: OnnxValue, exponent: OnnxValue) -> OnnxValue:
+    """A float to the power of integers: in the float's type, as torch promotes them."""
+    op = operators(18)
+    if x.dtype.is_floating_point() and exponent.dtype != x.dtype and not exponent.dtype.is_floating_point():
+        exponent = op.Cast(exponent, to=x.dtype)
+    return op.Pow(x, exponent)
+
+
 def signbit(x: OnnxValue) -> OnnxValue:
     """Whether the sign is minus; of -0.0 too, whose reciprocal is minus infinity."""
     op = operators(18)

@@ -1,0 +1,212 @@
+"""Nodes of types that ONNX or onnxruntime lacks, in types that carry the same values.
+
+ONNX has no ``MatMul`` of int8 and no ``ArgMax`` of booleans; onnxruntime has no ``Where`` of booleans,
+no ``Max`` of int16 and next to nothing of bfloat16.  Such a node gets a ``Cast`` before it and one
+behind it where a wider type gives the same result to the bit; otherwise it stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx_ir import DataType
+
+from graphopt.exporters.onnx.kernels import BFLOAT16_KERNELS, FLOAT8_KERNELS, KERNELS, Kernel, Meaning
+
+_FLOAT8 = frozenset(t for t in DataType if t.name.startswith("FLOAT8"))
+
+_INTEGERS: dict[DataType, tuple[DataType, ...]] = {
+    DataType.BOOL: (DataType.UINT8, DataType.INT32, DataType.INT64),
+    DataType.INT8: (DataType.INT16, DataType.INT32, DataType.INT64),
+    DataType.UINT8: (DataType.INT16, DataType.INT32, DataType.INT64),
+    DataType.INT16: (DataType.INT32, DataType.INT64),
+    DataType.UINT16: (DataType.INT32, DataType.UINT32, DataType.INT64),
+    DataType.INT32: (DataType.INT64,),
+    DataType.UINT32: (DataType.INT64,),
+}
+"""Integers with all values of a type, narrow ones first."""
+
+_FLOATS: dict[DataType, tuple[DataType, ...]] = {
+    **dict.fromkeys(
+        (DataType.BOOL, DataType.INT8, DataType.UINT8, DataType.INT16, DataType.UINT16),
+        (DataType.FLOAT, DataType.DOUBLE),
+    ),
+    **dict.fromkeys((DataType.INT32, DataType.UINT32), (DataType.DOUBLE,)),
+}
+"""Floats with all values of an integer type; for what does not compute."""
+
+
+def carry(model: ir.Model, opset: int) -> None:
+    """Gives nodes of the graph and its subgraphs types that have kernels; shapes and meaning stay.
+
+    Args:
+        model: valid but for types that operators do not take.
+        opset: of the standard operators.
+    """
+    for node in list(ir.traversal.RecursiveGraphIterator(model.graph)):
+        schema = _schema(node, opset)
+        if schema is not None:
+            _infer_types(node, schema)
+            _carry_node(node, schema)
+
+
+def _schema(node: ir.Node, opset: int) -> onnx.defs.OpSchema | None:
+    # Control flow takes every type and says so by its bodies.
+    has_body = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
+    if node.domain or has_body or not onnx.defs.has(node.op_type, opset):
+        return None
+    return onnx.defs.get_schema(node.op_type, opset)
+
+
+def _formal(formals: list[onnx.defs.OpSchema.FormalParameter], i: int) -> str:
+    """The type string of an operand or result; the last formal one may stand for many."""
+    return formals[min(i, len(formals) - 1)].type_str
+
+
+def _operands(node: ir.Node, schema: onnx.defs.OpSchema) -> Iterator[tuple[int, ir.Value, str]]:
+    for i, value in enumerate(node.inputs):
+        if value is not None:
+            yield i, value, _formal(list(schema.inputs), i)
+
+
+def _infer_types(node: ir.Node, schema: onnx.defs.OpSchema) -> None:
+    """Types of results that are the operands' or the operator's only ones."""
+    bound = {parameter: value.dtype for _, value, parameter in _operands(node, schema) if value.dtype}
+    only = {
+        c.type_param_str: next(iter(c.allowed_type_strs))
+        for c in schema.type_constraints
+        if len(c.allowed_type_strs) == 1
+    }
+    for i, value in enumerate(node.outputs):
+        if value.dtype is not None:
+            continue
+        parameter = _formal(list(schema.outputs), i)
+        name = only.get(parameter, parameter)
+        if node.op_type == "Cast":
+            value.dtype = DataType(node.attributes["to"].as_int())
+        elif parameter in bound:
+            value.dtype = bound[parameter]
+        elif name.startswith("tensor("):
+            value.dtype = _of_string(name)
+
+
+def _of_string(name: str) -> DataType:
+    """``tensor(int64)`` as a type."""
+    return DataType[name.removeprefix("tensor(").removesuffix(")").upper()]
+
+
+def _carry_node(node: ir.Node, schema: onnx.defs.OpSchema) -> None:
+    small = {DataType.BFLOAT16} - ({DataType.BFLOAT16} if node.op_type in BFLOAT16_KERNELS else set())
+    small |= _FLOAT8 if node.op_type not in FLOAT8_KERNELS else set()
+    for source in {value.dtype for _, value, _ in _operands(node, schema)} & small:
+        _retype(node, source, DataType.FLOAT, None, schema)
+    kernel = KERNELS.get(node.op_type)
+    if kernel is None:
+        return
+    types = {value.dtype for _, value, parameter in _operands(node, schema) if parameter == kernel.parameter}
+    for source in types:
+        if source is None or not source.is_integer() and source != DataType.BOOL or source in kernel.types:
+            continue
+        carrier, by_bits = _carrier(source, kernel)
+        if carrier is not None:
+            _retype(node, source, carrier, kernel.parameter, schema, by_bits)
+
+
+def _carrier(source: DataType, kernel: Kernel) -> tuple[DataType | None, bool]:
+    """The narrowest type with a kernel that carries an integer type, and whether its top bit is flipped."""
+    if source == DataType.UINT64 and DataType.INT64 in kernel.types:
+        return DataType.INT64, kernel.meaning is Meaning.ORDERS
+    choices = _INTEGERS.get(source, ())
+    if kernel.meaning is not Meaning.COMPUTES:
+        choices += _FLOATS.get(source, ())
+    return next((c for c in choices if c in kernel.types), None), False
+
+
+def _retype(
+    node: ir.Node,
+    source: DataType,
+    carrier: DataType,
+    parameter: str | None,
+    schema: onnx.defs.OpSchema,
+    flipped: bool = False,
+) -> None:
+    """Casts operands of one type to another, and results of it back.
+
+    Args:
+        parameter: of the schema, that operands and results must have; None for all.
+        flipped: order unsigned numbers as signed ones, by their top bit.
+    """
+    converted: dict[ir.Value, ir.Value] = {}
+    for i, value, formal in list(_operands(node, schema)):
+        if value.dtype != source or parameter not in (None, formal):
+            continue
+        if value not in converted:
+            converted[value] = _converted_before(node, value, carrier, flipped)
+        node.replace_input_with(i, converted[value])
+    for i, value in enumerate(node.outputs):
+        if value.dtype == source and parameter in (None, _formal(list(schema.outputs), i)):
+            _convert_behind(node, value, source, carrier, flipped)
+
+
+_TOP_BIT = np.array(-(2**63), dtype=np.int64)
+
+
+def _converted_before(node: ir.Node, value: ir.Value, carrier: DataType, flipped: bool) -> ir.Value:
+    graph = node.graph
+    assert graph is not None
+    cast = _cast(value, carrier, node)
+    graph.insert_before(node, cast)
+    if not flipped:
+        return cast.outputs[0]
+    constant, flip = _flip(cast.outputs[0], node)
+    graph.insert_before(node, [constant, flip])
+    return flip.outputs[0]
+
+
+def _convert_behind(
+    node: ir.Node, value: ir.Value, source: DataType, carrier: DataType, flipped: bool
+) -> None:
+    """Everyone who uses a result gets its conversion back, which takes its name."""
+    graph = node.graph
+    assert graph is not None
+    nodes, wide = [], value
+    if flipped:
+        constant, flip = _flip(value, node)
+        nodes, wide = [constant, flip], flip.outputs[0]
+    back = _cast(wide, source, node)
+    nodes.append(back)
+    result = back.outputs[0]
+    result.shape = value.shape
+    ir.convenience.replace_all_uses_with(value, result, replace_graph_outputs=True)
+    # The conversion itself is a user too.
+    nodes[-2 if flipped else 0].replace_input_with(0, value)
+    value.dtype = carrier
+    result.name, value.name = value.name, f"{value.name}/{carrier.name.lower()}"
+    graph.insert_after(node, nodes)
+
+
+def _cast(value: ir.Value, to: DataType, origin: ir.Node) -> ir.Node:
+    return _node("Cast", [value], to, value.shape, origin, {"to": to.value})
+
+
+def _flip(value: ir.Value, origin: ir.Node) -> tuple[ir.Node, ir.Node]:
+    top = _node("Constant", [], DataType.INT64, ir.Shape([]), origin, {"value": ir.tensor(_TOP_BIT)})
+    flip = _node("BitwiseXor", [value, top.outputs[0]], DataType.INT64, value.shape, origin, {})
+    return top, flip
+
+
+def _node(
+    op_type: str,
+    inputs: list[ir.Value],
+    dtype: DataType,
+    shape: ir.Shape | None,
+    origin: ir.Node,
+    attributes: dict[str, object],
+) -> ir.Node:
+    node = ir.node(op_type, inputs, attributes)
+    node.outputs[0].dtype, node.outputs[0].shape = dtype, shape
+    node.metadata_props.update(origin.metadata_props)
+    return node
