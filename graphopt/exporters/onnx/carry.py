@@ -101,28 +101,38 @@ def _of_string(name: str) -> DataType:
 def _carry_node(node: ir.Node, schema: onnx.defs.OpSchema) -> None:
     small = {DataType.BFLOAT16} - ({DataType.BFLOAT16} if node.op_type in BFLOAT16_KERNELS else set())
     small |= _FLOAT8 if node.op_type not in FLOAT8_KERNELS else set()
+    reduction = node.attributes.get("reduction")
+    if node.op_type.startswith("Scatter") and reduction is not None and reduction.as_string() != "none":
+        small |= {DataType.FLOAT16, DataType.BFLOAT16}  # onnxruntime only moves these
     for source in {value.dtype for _, value, _ in _operands(node, schema)} & small:
         _retype(node, source, DataType.FLOAT, None, schema)
-    kernel = KERNELS.get(node.op_type)
-    if kernel is None:
-        return
-    types = {value.dtype for _, value, parameter in _operands(node, schema) if parameter == kernel.parameter}
-    for source in types:
-        if source is None or not source.is_integer() and source != DataType.BOOL or source in kernel.types:
-            continue
-        carrier, by_bits = _carrier(source, kernel)
-        if carrier is not None:
-            _retype(node, source, carrier, kernel.parameter, schema, by_bits)
+    for kernel in KERNELS.get(node.op_type, ()):
+        types = kernel.types & _allowed(schema, kernel.parameter)
+        for source in {v.dtype for _, v, parameter in _operands(node, schema) if parameter == kernel.parameter}:
+            whole = source is not None and (source.is_integer() or source == DataType.BOOL)
+            carrier, flipped = _carrier(source, kernel.meaning, types) if whole and source not in types else (None, False)
+            if carrier is not None:
+                _retype(node, source, carrier, kernel.parameter, schema, flipped)
 
 
-def _carrier(source: DataType, kernel: Kernel) -> tuple[DataType | None, bool]:
+def _allowed(schema: onnx.defs.OpSchema, parameter: str) -> set[DataType]:
+    """What ONNX allows a type of an operator to be."""
+    names = next(c.allowed_type_strs for c in schema.type_constraints if c.type_param_str == parameter)
+    return {_of_string(name) for name in names if name.startswith("tensor(")}
+
+
+def _carrier(
+    source: DataType | None, meaning: Meaning, types: frozenset[DataType]
+) -> tuple[DataType | None, bool]:
     """The narrowest type with a kernel that carries an integer type, and whether its top bit is flipped."""
-    if source == DataType.UINT64 and DataType.INT64 in kernel.types:
-        return DataType.INT64, kernel.meaning is Meaning.ORDERS
+    if source is None:
+        return None, False
+    if source == DataType.UINT64 and DataType.INT64 in types:
+        return DataType.INT64, meaning is Meaning.ORDERS
     choices = _INTEGERS.get(source, ())
-    if kernel.meaning is not Meaning.COMPUTES:
+    if meaning is not Meaning.COMPUTES:
         choices += _FLOATS.get(source, ())
-    return next((c for c in choices if c in kernel.types), None), False
+    return next((c for c in choices if c in types), None), False
 
 
 def _retype(

@@ -14,7 +14,7 @@ import onnx_ir.passes.common as common_passes
 from onnxscript import optimizer
 from onnxscript.rewriter import onnx_fusions
 
-from graphopt.errors import InternalError
+from graphopt.errors import InputError, InternalError
 from graphopt.exporters.onnx.carry import carry
 from graphopt.exporters.onnx.legalize import origin_of
 from graphopt.exporters.onnx.opsets import convert
@@ -90,6 +90,8 @@ def _name_interface(model: ir.Model, program: Program) -> None:
 
 
 def _describe(value: ir.Value, spec: TensorSpec) -> None:
+    if spec.dtype.is_complex:
+        raise InputError(f"{spec.name!r} is complex, and operators of ONNX take no complex numbers", code="GO-3006")
     expected = ir.tensor_adapters.from_torch_dtype(spec.dtype)
     if value.dtype is not None and value.dtype != expected:
         raise InternalError(

@@ -30,13 +30,13 @@ class Kernel:
     """What runs of an operator.
 
     Attributes:
-        parameter: of its schema: the name of the type that its values have.
+        parameter: of its schema: the name of a type that operands and results share.
         types: with a kernel.
     """
 
+    parameter: str
     meaning: Meaning
     types: frozenset[DataType]
-    parameter: str = "T"
 
 
 _NAMES = {
@@ -48,20 +48,21 @@ _NAMES = {
 }
 
 
-def _rows(meaning: Meaning, rows: dict[str, str]) -> dict[str, Kernel]:
-    kernels = {}
+def _rows(meaning: Meaning, rows: dict[str, str]) -> list[tuple[str, Kernel]]:
+    """``{"Name Name:T1": "types"}``; a type parameter that is not named is T."""
+    kernels = []
     for operators, types in rows.items():
         members = frozenset(_NAMES[name] for name in types.split())
         for operator in operators.split():
             name, _, parameter = operator.partition(":")
-            kernels[name] = Kernel(meaning, members, parameter or "T")
+            kernels.append((name, Kernel(parameter or "T", meaning, members)))
     return kernels
 
 
 _INTEGERS = "i8 i16 i32 i64 u8 u16 u32 u64"
 
-KERNELS: dict[str, Kernel] = {
-    **_rows(
+_ROWS = [
+    *_rows(
         Meaning.MOVES,
         {
             "Where": "i8 i32 i64 u8 u32 f32 f64",
@@ -69,10 +70,11 @@ KERNELS: dict[str, Kernel] = {
             "Trilu": "b i32 i64 f32 f64",
             "DepthToSpace SpaceToDepth": "i8 u8 f32 f64",
             "OneHot:T3": "i32 i64 f32",
+            "Pow:T1": "i32 i64 f32 f64",
             "NonZero": "b i32 i64 u8 f32",
         },
     ),
-    **_rows(
+    *_rows(
         Meaning.ORDERS,
         {
             "Max Min Clip": "i8 i32 i64 u8 u32 u64 f32 f64",
@@ -86,7 +88,7 @@ KERNELS: dict[str, Kernel] = {
             "Relu": "i8 i32 f32 f64",
         },
     ),
-    **_rows(
+    *_rows(
         Meaning.COMPUTES,
         {
             "Add Sub Mul Div Mod Abs": f"{_INTEGERS} f32 f64",
@@ -96,6 +98,10 @@ KERNELS: dict[str, Kernel] = {
             "ReduceSum ReduceProd ReduceSumSquare CumSum Einsum Pow": "i32 i64 f32 f64",
         },
     ),
+]
+
+KERNELS: dict[str, tuple[Kernel, ...]] = {
+    name: tuple(kernel for other, kernel in _ROWS if other == name) for name, _ in _ROWS
 }
 """By operator.  Those that are not here have a kernel for every type, or nothing carries what they lack."""
 

@@ -56,7 +56,6 @@ _FLOATS_ONLY = {
     aten.avg_pool1d.default,
     aten.avg_pool2d.default,
     aten.avg_pool3d.default,
-    aten.max_pool2d_with_indices.default,
     aten.conv_transpose1d.default,
     aten.conv_transpose2d.input,
     aten.conv_transpose3d.input,

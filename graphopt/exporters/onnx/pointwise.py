@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from graphopt.errors import InputError
+from graphopt.exporters.onnx.integers import power
 from graphopt.exporters.onnx.nodes import OnnxValue, operators, scalar
 
 
@@ -108,6 +109,23 @@ def pow_tensor(x: OnnxValue, exponent: OnnxValue) -> OnnxValue:
     if x.dtype.is_floating_point() and exponent.dtype != x.dtype and not exponent.dtype.is_floating_point():
         exponent = op.Cast(exponent, to=x.dtype)
     return op.Pow(x, exponent)
+
+
+def pow_scalar(x: OnnxValue, exponent: float) -> OnnxValue:
+    """Of floats one Pow, of integers products; booleans count as int64."""
+    import onnx_ir
+
+    op = operators(18)
+    if x.dtype.is_floating_point():
+        return op.Pow(x, scalar(exponent, x))
+    if isinstance(exponent, float):
+        return op.Pow(_floating(x), op.Constant(value_float=exponent))
+    whole = op.Cast(x, to=onnx_ir.DataType.INT64) if x.dtype == onnx_ir.DataType.BOOL else x
+    return power(whole, exponent)
+
+
+def square(x: OnnxValue) -> OnnxValue:
+    return pow_scalar(x, 2)
 
 
 def signbit(x: OnnxValue) -> OnnxValue:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from graphopt.errors import InputError
-from graphopt.exporters.onnx import bits, convolution, integers, ordering, pointwise, pooling, scattering
+from graphopt.exporters.onnx import bits, convolution, distances, gradients, integers, ordering, pointwise, pooling, scattering
 from graphopt.exporters.onnx.attention import attention_node, attention_nodes
 from graphopt.exporters.onnx.nodes import OnnxValue, ints, is_one, operators, scalar
 
@@ -38,6 +38,7 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
         torch.ops.prims.convert_element_type.default: bits.convert_element_type,
         aten.view.dtype: bits.view_dtype,
         aten.batch_norm.default: batch_norm,
+        aten._native_batch_norm_legit.default: batch_norm_legit,
         aten._native_batch_norm_legit_no_training.default: batch_norm_of_inference,
         **dict.fromkeys((aten.conv1d.default, aten.conv2d.default, aten.conv3d.default), convolution.conv),
         **dict.fromkeys(
@@ -45,6 +46,13 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
             convolution.conv_transpose,
         ),
         aten.convolution.default: convolution.convolution,
+        aten.convolution_backward.default: gradients.convolution_backward,
+        aten.avg_pool2d_backward.default: gradients.avg_pool2d_backward,
+        aten._adaptive_avg_pool2d_backward.default: gradients.adaptive_avg_pool2d_backward,
+        aten._cdist_forward.default: distances.cdist,
+        aten._pdist_forward.default: distances.pdist,
+        aten.max_pool2d_with_indices.default: pooling.max_pool2d_with_indices,
+        aten.max_pool3d_with_indices.default: pooling.max_pool3d_with_indices,
         aten.max_pool2d.default: pooling.max_pool2d,
         aten.max_pool3d.default: pooling.max_pool3d,
         aten.avg_pool2d.default: pooling.avg_pool2d,
@@ -64,6 +72,8 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
         aten.remainder.Scalar: pointwise.remainder_scalar,
         aten.remainder.Scalar_Tensor: pointwise.remainder_of_scalar,
         aten.pow.Tensor_Tensor: pointwise.pow_tensor,
+        aten.pow.Tensor_Scalar: pointwise.pow_scalar,
+        aten.square.default: pointwise.square,
         aten.signbit.default: pointwise.signbit,
         aten.copysign.Tensor: pointwise.copysign,
         aten.copysign.Scalar: pointwise.copysign_scalar,
@@ -91,6 +101,8 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
         aten.trunc.default: integers.trunc,
         aten.isnan.default: integers.isnan,
         aten.isfinite.default: integers.isfinite,
+        **dict.fromkeys((aten.any.default, aten.any.dim, aten.any.dims), integers.truth("ReduceMax")),
+        **dict.fromkeys((aten.all.default, aten.all.dim, aten.all.dims), integers.truth("ReduceMin")),
         aten.relu.default: integers.relu,
         **dict.fromkeys((aten.__lshift__.Tensor, aten.__lshift__.Scalar), bits.shift_left),
         **dict.fromkeys((aten.__rshift__.Tensor, aten.__rshift__.Scalar), bits.shift_right),
@@ -209,6 +221,22 @@ def batch_norm_of_inference(
     y = batch_norm(x, weight, bias, running_mean, running_var, False, momentum, eps, False)
     empty = op.Slice(running_mean, ints(0), ints(0), ints(0))
     return y, op.Identity(empty), op.Identity(empty)
+
+
+def batch_norm_legit(
+    x: OnnxValue,
+    weight: OnnxValue,
+    bias: OnnxValue,
+    running_mean: OnnxValue,
+    running_var: OnnxValue,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[OnnxValue, OnnxValue, OnnxValue]:
+    """With ``training`` it would change its statistics, which no graph does."""
+    if training:
+        raise InputError("batch_norm that updates its statistics has no ONNX form", code="GO-3006")
+    return batch_norm_of_inference(x, weight, bias, running_mean, running_var, momentum, eps)
 
 
 def _filled(number: float, like: OnnxValue) -> OnnxValue:
