@@ -5,7 +5,7 @@ A torch upgrade that moves one of these breaks here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ __all__ = [
     "DimDynamic",
     "FakeTensor",
     "FakeTensorMode",
+    "PYTHON_NUMBER",
     "OnnxTranslation",
     "ShapeEnv",
     "StatelessSymbolicContext",
@@ -208,14 +209,22 @@ class OnnxTranslation:
     Args:
         opset: version of the ONNX operator set.
         custom: translations that go before torch.onnx's own.
+        without: operators that are decomposed even so.
     """
 
-    def __init__(self, opset: int, custom: Mapping[Callable[..., Any], Callable[..., Any]]) -> None:
+    def __init__(
+        self,
+        opset: int,
+        custom: Mapping[Callable[..., Any], Callable[..., Any]],
+        without: Iterable[torch._ops.OpOverload] = (),
+    ) -> None:
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
         self._registry = ONNXRegistry.from_torchlib(opset_version=opset)
         for target, function in custom.items():
             self._registry.register_op(target, function)
+        for target in without:
+            self._registry.functions.pop(target.name(), None)  # by name, as it registers them
 
     def untranslatable(self, exported: ExportedProgram) -> list[Node]:
         """The calls that no translation is known for."""
@@ -252,4 +261,29 @@ class OnnxTranslation:
         with _backed_size_oblivious():
             insert_type_promotion_nodes(exported.graph_module)
         _undo_widening(exported.graph_module, dtypes)
-        return _exported_program_to_onnx_program(exported, registry=self._registry).model
+        with _remembering_numbers():
+            return _exported_program_to_onnx_program(exported, registry=self._registry).model
+
+
+PYTHON_NUMBER = "graphopt.number"
+"""Key in the ``meta`` of an ONNX constant: the Python float that torch.onnx rounded to float32."""
+
+
+@contextmanager
+def _remembering_numbers() -> Iterator[None]:
+    """While it lasts, constants of torch.onnx keep the numbers that they were made of."""
+    from torch.onnx._internal.exporter import _building
+
+    create = _building._get_or_create_constant
+
+    def remembering(farm: Any, number: Any, dtype: Any, opset: Any) -> Any:
+        value = create(farm, number, dtype, opset)
+        if isinstance(number, float):
+            value.meta[PYTHON_NUMBER] = number
+        return value
+
+    _building._get_or_create_constant = remembering
+    try:
+        yield
+    finally:
+        _building._get_or_create_constant = create

@@ -7,13 +7,12 @@ behind it where a wider type gives the same result to the bit; otherwise it stay
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx_ir import DataType
 
+from graphopt.exporters.onnx.inference import formal_type, infer_types, operands, schema_of, type_of_string
 from graphopt.exporters.onnx.kernels import BFLOAT16_KERNELS, FLOAT8_KERNELS, KERNELS, Kernel, Meaning
 
 _FLOAT8 = frozenset(t for t in DataType if t.name.startswith("FLOAT8"))
@@ -46,56 +45,11 @@ def carry(model: ir.Model, opset: int) -> None:
         model: valid but for types that operators do not take.
         opset: of the standard operators.
     """
+    infer_types(model, opset)
     for node in list(ir.traversal.RecursiveGraphIterator(model.graph)):
-        schema = _schema(node, opset)
+        schema = schema_of(node, opset)
         if schema is not None:
-            _infer_types(node, schema)
             _carry_node(node, schema)
-
-
-def _schema(node: ir.Node, opset: int) -> onnx.defs.OpSchema | None:
-    # Control flow takes every type and says so by its bodies.
-    has_body = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
-    if node.domain or has_body or not onnx.defs.has(node.op_type, opset):
-        return None
-    return onnx.defs.get_schema(node.op_type, opset)
-
-
-def _formal(formals: list[onnx.defs.OpSchema.FormalParameter], i: int) -> str:
-    """The type string of an operand or result; the last formal one may stand for many."""
-    return formals[min(i, len(formals) - 1)].type_str
-
-
-def _operands(node: ir.Node, schema: onnx.defs.OpSchema) -> Iterator[tuple[int, ir.Value, str]]:
-    for i, value in enumerate(node.inputs):
-        if value is not None:
-            yield i, value, _formal(list(schema.inputs), i)
-
-
-def _infer_types(node: ir.Node, schema: onnx.defs.OpSchema) -> None:
-    """Types of results that are the operands' or the operator's only ones."""
-    bound = {parameter: value.dtype for _, value, parameter in _operands(node, schema) if value.dtype}
-    only = {
-        c.type_param_str: next(iter(c.allowed_type_strs))
-        for c in schema.type_constraints
-        if len(c.allowed_type_strs) == 1
-    }
-    for i, value in enumerate(node.outputs):
-        if value.dtype is not None:
-            continue
-        parameter = _formal(list(schema.outputs), i)
-        name = only.get(parameter, parameter)
-        if node.op_type == "Cast":
-            value.dtype = DataType(node.attributes["to"].as_int())
-        elif parameter in bound:
-            value.dtype = bound[parameter]
-        elif name.startswith("tensor("):
-            value.dtype = _of_string(name)
-
-
-def _of_string(name: str) -> DataType:
-    """``tensor(int64)`` as a type."""
-    return DataType[name.removeprefix("tensor(").removesuffix(")").upper()]
 
 
 def _carry_node(node: ir.Node, schema: onnx.defs.OpSchema) -> None:
@@ -104,11 +58,11 @@ def _carry_node(node: ir.Node, schema: onnx.defs.OpSchema) -> None:
     reduction = node.attributes.get("reduction")
     if node.op_type.startswith("Scatter") and reduction is not None and reduction.as_string() != "none":
         small |= {DataType.FLOAT16, DataType.BFLOAT16}  # onnxruntime only moves these
-    for source in {value.dtype for _, value, _ in _operands(node, schema)} & small:
+    for source in {value.dtype for _, value, _ in operands(node, schema)} & small:
         _retype(node, source, DataType.FLOAT, None, schema)
     for kernel in KERNELS.get(node.op_type, ()):
         types = kernel.types & _allowed(schema, kernel.parameter)
-        for source in {v.dtype for _, v, parameter in _operands(node, schema) if parameter == kernel.parameter}:
+        for source in {v.dtype for _, v, parameter in operands(node, schema) if parameter == kernel.parameter}:
             whole = source is not None and (source.is_integer() or source == DataType.BOOL)
             carrier, flipped = _carrier(source, kernel.meaning, types) if whole and source not in types else (None, False)
             if carrier is not None:
@@ -118,7 +72,7 @@ def _carry_node(node: ir.Node, schema: onnx.defs.OpSchema) -> None:
 def _allowed(schema: onnx.defs.OpSchema, parameter: str) -> set[DataType]:
     """What ONNX allows a type of an operator to be."""
     names = next(c.allowed_type_strs for c in schema.type_constraints if c.type_param_str == parameter)
-    return {_of_string(name) for name in names if name.startswith("tensor(")}
+    return {type_of_string(name) for name in names if name.startswith("tensor(")}
 
 
 def _carrier(
@@ -150,14 +104,14 @@ def _retype(
         flipped: order unsigned numbers as signed ones, by their top bit.
     """
     converted: dict[ir.Value, ir.Value] = {}
-    for i, value, formal in list(_operands(node, schema)):
+    for i, value, formal in list(operands(node, schema)):
         if value.dtype != source or parameter not in (None, formal):
             continue
         if value not in converted:
             converted[value] = _converted_before(node, value, carrier, flipped)
         node.replace_input_with(i, converted[value])
     for i, value in enumerate(node.outputs):
-        if value.dtype == source and parameter in (None, _formal(list(schema.outputs), i)):
+        if value.dtype == source and parameter in (None, formal_type(list(schema.outputs), i)):
             _convert_behind(node, value, source, carrier, flipped)
 
 

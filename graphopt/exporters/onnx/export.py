@@ -29,6 +29,7 @@ from torch.onnx import OnnxExporterError
 from graphopt._torch import OnnxTranslation
 from graphopt.errors import GraphoptError, InputError
 from graphopt.exporters.exported_program import to_exported_program
+from graphopt.exporters.onnx.doubles import DECOMPOSED, has_doubles
 from graphopt.exporters.onnx.finish import finish
 from graphopt.exporters.onnx.legalize import legalize, origin_of, remember_origins
 from graphopt.exporters.onnx.opsets import DEFAULT_OPSET, chosen_opset
@@ -95,7 +96,7 @@ def to_onnx_model(program: Program, *, opset: int | None = None) -> onnx_ir.Mode
     remember_origins(exported)
     with _quiet():
         try:
-            translation = _translation(opset)
+            translation = _translation(opset, has_doubles(exported))
             translation.drop_assertions(exported)
             if translation.untranslatable(exported):
                 exported = translation.decompose(exported)
@@ -108,8 +109,8 @@ def to_onnx_model(program: Program, *, opset: int | None = None) -> onnx_ir.Mode
 
 
 @functools.cache
-def _translation(opset: int) -> OnnxTranslation:
-    return OnnxTranslation(opset, translation_table(opset))
+def _translation(opset: int, doubles: bool) -> OnnxTranslation:
+    return OnnxTranslation(opset, translation_table(opset), DECOMPOSED if doubles else ())
 
 
 def _refuse_unknown(nodes: Sequence[fx.Node]) -> None:

@@ -16,6 +16,8 @@ from onnxscript.rewriter import onnx_fusions
 
 from graphopt.errors import InputError, InternalError
 from graphopt.exporters.onnx.carry import carry
+from graphopt.exporters.onnx.doubles import exact_numbers
+from graphopt.exporters.onnx.inference import infer_types
 from graphopt.exporters.onnx.legalize import origin_of
 from graphopt.exporters.onnx.opsets import convert
 from graphopt.ir.signature import TensorSpec
@@ -31,6 +33,8 @@ def finish(model: ir.Model, program: Program, opset: int) -> ir.Model:
     """Optimise ``model`` and give it the names, dimensions and origins of ``program``."""
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         _note_origin(node)
+    infer_types(model, opset)
+    exact_numbers(model)
     convert(model, opset)
     optimize(model, opset)
     _name_interface(model, program)
@@ -47,7 +51,8 @@ def finish(model: ir.Model, program: Program, opset: int) -> ir.Model:
 def optimize(model: ir.Model, opset: int) -> None:
     """Constant folding, rewrites and fusions, types with kernels, common subexpressions, dead code."""
     optimizer.optimize_ir(model)
-    onnx_fusions.fuse(model)
+    if not any(value.dtype == ir.DataType.DOUBLE for value in _values(model.graph)):
+        onnx_fusions.fuse(model)  # nodes with float32 attributes, for constants that are nearly those
     carry(model, opset)
     ir.passes.Sequential(
         common_passes.RemoveUnusedNodesPass(),

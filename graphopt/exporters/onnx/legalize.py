@@ -46,6 +46,9 @@ def legalize(exported: ExportedProgram) -> None:
             # ONNX Add and Mul take no booleans; on booleans they are Or and And.
             node.target = _LOGICAL[node.target]
             node.kwargs = {}
+        elif node.target in _SCALED and len(node.args) == 3:
+            # torch.onnx's promotion of types takes no positional alpha.
+            node.args = (node.args[0], node.args[1] * node.args[2])  # type: ignore[operator]
         elif (position := _RESIZES.get(node.target)) is not None:  # type: ignore[call-overload]
             _resize_by_factor(node, position)
     exported.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
@@ -79,6 +82,8 @@ _LOGICAL = {
     aten.add.Tensor: aten.logical_or.default,
     aten.mul.Tensor: aten.logical_and.default,
 }
+
+_SCALED = {aten.add.Scalar, aten.sub.Scalar}
 
 # Position of `scale_factors` in the schema; `output_size` is always the second operand.
 _RESIZES = {

@@ -22,6 +22,12 @@ def is_one(value: OnnxValue, axis: int) -> bool:
     return isinstance(value.shape[axis], int) and value.shape[axis] == 1
 
 
+def is_double(value: OnnxValue) -> bool:
+    import onnx_ir
+
+    return bool(value.dtype == onnx_ir.DataType.DOUBLE)
+
+
 def ints(*numbers: int) -> OnnxValue:
     """A 1-d int64 constant."""
     return operators(18).Constant(value_ints=list(numbers))

@@ -10,12 +10,12 @@ import math
 
 from graphopt.errors import InputError
 from graphopt.exporters.onnx.integers import power
-from graphopt.exporters.onnx.nodes import OnnxValue, operators, scalar
+from graphopt.exporters.onnx.nodes import OnnxValue, is_double, operators, scalar
 
 
 def log1p(x: OnnxValue) -> OnnxValue:
     """``x * log(u) / (u - 1)`` with ``u = 1 + x``; x where u rounds to 1, log(u) where it is infinite."""
-    return _log1p(_floating(x), x)
+    return _log1p(floating(x), x)
 
 
 def _log1p(x: OnnxValue, like: OnnxValue) -> OnnxValue:
@@ -30,7 +30,7 @@ def _log1p(x: OnnxValue, like: OnnxValue) -> OnnxValue:
 
 def expm1(x: OnnxValue) -> OnnxValue:
     """``(u - 1) * x / log(u)`` with ``u = exp(x)``; x where u rounds to 1, u - 1 beyond 1."""
-    return _expm1(_floating(x), x)
+    return _expm1(floating(x), x)
 
 
 def _expm1(x: OnnxValue, like: OnnxValue) -> OnnxValue:
@@ -53,10 +53,29 @@ def log_sigmoid(x: OnnxValue) -> OnnxValue:
 def elu(x: OnnxValue, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> OnnxValue:
     """torch.onnx drops ``scale`` and ``input_scale``."""
     op = operators(18)
-    if scale == input_scale == 1.0:
+    if scale == input_scale == 1.0 and not is_double(x):
         return op.Elu(x, alpha=float(alpha))
     negative = op.Mul(_expm1(op.Mul(x, scalar(input_scale, x)), x), scalar(alpha * scale, x))
     return op.Where(op.Greater(x, scalar(0.0, x)), op.Mul(x, scalar(scale, x)), negative)
+
+
+def celu(x: OnnxValue, alpha: float = 1.0) -> OnnxValue:
+    """torch.onnx writes Celu, which is of float32."""
+    return elu(x, alpha, 1.0, 1.0 / alpha)
+
+
+def log2(x: OnnxValue) -> OnnxValue:
+    return _log(x, 2.0)
+
+
+def log10(x: OnnxValue) -> OnnxValue:
+    return _log(x, 10.0)
+
+
+def _log(x: OnnxValue, base: float) -> OnnxValue:
+    """The base's logarithm in the operand's type; torch.onnx takes float32's."""
+    op = operators(18)
+    return op.Div(op.Log(floating(x)), _number(math.log(base), x))
 
 
 def rrelu(
@@ -65,7 +84,14 @@ def rrelu(
     """Out of training the slope is the middle of its range."""
     if training:
         raise InputError("rrelu in training draws its slopes and has no ONNX form", code="GO-3006")
-    return operators(18).LeakyRelu(x, alpha=(lower + upper) / 2)
+    return leaky_relu(x, (lower + upper) / 2)
+
+
+def leaky_relu(x: OnnxValue, negative_slope: float = 0.01) -> OnnxValue:
+    op = operators(18)
+    if not is_double(x):
+        return op.LeakyRelu(x, alpha=float(negative_slope))
+    return op.Where(op.Less(x, scalar(0.0, x)), op.Mul(x, scalar(negative_slope, x)), x)
 
 
 def hypot(a: OnnxValue, b: OnnxValue) -> OnnxValue:
@@ -119,7 +145,7 @@ def pow_scalar(x: OnnxValue, exponent: float) -> OnnxValue:
     if x.dtype.is_floating_point():
         return op.Pow(x, scalar(exponent, x))
     if isinstance(exponent, float):
-        return op.Pow(_floating(x), op.Constant(value_float=exponent))
+        return op.Pow(floating(x), op.Constant(value_float=exponent))
     whole = op.Cast(x, to=onnx_ir.DataType.INT64) if x.dtype == onnx_ir.DataType.BOOL else x
     return power(whole, exponent)
 
@@ -159,7 +185,7 @@ def log_softmax(x: OnnxValue, dim: int, dtype: int | None = None) -> OnnxValue:
     return op.LogSoftmax(x if dtype is None else op.Cast(x, to=dtype), axis=dim)
 
 
-def _floating(x: OnnxValue) -> OnnxValue:
+def floating(x: OnnxValue) -> OnnxValue:
     """Integers in float32, as torch computes such functions of them."""
     import onnx_ir
 

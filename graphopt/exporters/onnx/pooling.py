@@ -13,7 +13,7 @@ import onnx_ir
 
 from graphopt.errors import InputError
 from graphopt.exporters.onnx.integers import is_integer
-from graphopt.exporters.onnx.nodes import OnnxValue, batched, expanded, ints, operators
+from graphopt.exporters.onnx.nodes import OnnxValue, batched, expanded, ints, is_double, operators
 
 
 def _max_pool(
@@ -151,10 +151,12 @@ def adaptive_avg_pool(x: OnnxValue, output_size: Sequence[int]) -> OnnxValue:
     """GlobalAveragePool or AveragePool; where windows differ in size, a mean of each, axis by axis."""
     op = operators(19)
     first = len(x.shape) - len(output_size)
-    if first == 2 and all(isinstance(size, int) and size == 1 for size in output_size):
+    # onnxruntime has ReduceMean of float64, but neither of the two.
+    pools = len(x.shape) - len(output_size) == 2 and not is_double(x)
+    if pools and all(isinstance(size, int) and size == 1 for size in output_size):
         return op.GlobalAveragePool(x)
     sizes = [(x.shape[first + i], wanted) for i, wanted in enumerate(output_size)]
-    if first == 2 and all(_divides(wanted, size) for size, wanted in sizes):
+    if pools and all(_divides(wanted, size) for size, wanted in sizes):
         kernel = [size // wanted for size, wanted in sizes]
         return op.AveragePool(x, kernel_shape=kernel, strides=kernel)
     for i, (size, wanted) in enumerate(sizes):

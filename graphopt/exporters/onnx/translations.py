@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from graphopt.errors import InputError
-from graphopt.exporters.onnx import bits, convolution, distances, gradients, integers, ordering, pointwise, pooling, scattering
+from graphopt.exporters.onnx import bits, convolution, distances, gradients, hyperbolic, integers, ordering, pointwise, pooling, scattering
 from graphopt.exporters.onnx.attention import attention_node, attention_nodes
-from graphopt.exporters.onnx.nodes import OnnxValue, ints, is_one, operators, scalar
+from graphopt.exporters.onnx.nodes import OnnxValue, ints, is_double, is_one, operators, scalar
 
 aten = torch.ops.aten
 
@@ -38,7 +38,6 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
         torch.ops.prims.convert_element_type.default: bits.convert_element_type,
         aten.view.dtype: bits.view_dtype,
         aten.batch_norm.default: batch_norm,
-        aten._native_batch_norm_legit.default: batch_norm_legit,
         aten._native_batch_norm_legit_no_training.default: batch_norm_of_inference,
         **dict.fromkeys((aten.conv1d.default, aten.conv2d.default, aten.conv3d.default), convolution.conv),
         **dict.fromkeys(
@@ -66,6 +65,11 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
         aten.expm1.default: pointwise.expm1,
         aten.log_sigmoid.default: pointwise.log_sigmoid,
         aten.elu.default: pointwise.elu,
+        aten.celu.default: pointwise.celu,
+        aten.log2.default: pointwise.log2,
+        aten.log10.default: pointwise.log10,
+        **hyperbolic.TRANSLATIONS,
+        aten.leaky_relu.default: pointwise.leaky_relu,
         aten.rrelu.default: pointwise.rrelu,
         aten.hypot.default: pointwise.hypot,
         aten.remainder.Tensor: pointwise.remainder,
@@ -204,6 +208,11 @@ def batch_norm(
         )
     weight = _filled(1.0, running_mean) if weight is None else weight
     bias = _filled(0.0, running_mean) if bias is None else bias
+    if is_double(x):
+        columns = ints(-1, *[1] * (len(x.shape) - 2))
+        factor = op.Div(weight, op.Sqrt(op.Add(running_var, scalar(eps, x))))
+        centred = op.Sub(x, op.Reshape(running_mean, columns))
+        return op.Add(op.Mul(centred, op.Reshape(factor, columns)), op.Reshape(bias, columns))
     return op.BatchNormalization(x, weight, bias, running_mean, running_var, epsilon=eps)
 
 
@@ -221,22 +230,6 @@ def batch_norm_of_inference(
     y = batch_norm(x, weight, bias, running_mean, running_var, False, momentum, eps, False)
     empty = op.Slice(running_mean, ints(0), ints(0), ints(0))
     return y, op.Identity(empty), op.Identity(empty)
-
-
-def batch_norm_legit(
-    x: OnnxValue,
-    weight: OnnxValue,
-    bias: OnnxValue,
-    running_mean: OnnxValue,
-    running_var: OnnxValue,
-    training: bool,
-    momentum: float,
-    eps: float,
-) -> tuple[OnnxValue, OnnxValue, OnnxValue]:
-    """With ``training`` it would change its statistics, which no graph does."""
-    if training:
-        raise InputError("batch_norm that updates its statistics has no ONNX form", code="GO-3006")
-    return batch_norm_of_inference(x, weight, bias, running_mean, running_var, momentum, eps)
 
 
 def _filled(number: float, like: OnnxValue) -> OnnxValue:
