@@ -16,6 +16,7 @@ from onnxscript.function_libs.torch_lib.ops import common
 from graphopt.errors import InputError
 from graphopt.exporters.onnx.nodes import OnnxValue, operators, scalar
 
+
 def shift_left(x: OnnxValue, count: OnnxValue | int) -> OnnxValue:
     """``x * 2^count`` modulo the type's range; 0 where the count is not within the type's width."""
     op = operators(18)

@@ -62,9 +62,13 @@ def _carry_node(node: ir.Node, schema: onnx.defs.OpSchema) -> None:
         _retype(node, source, DataType.FLOAT, None, schema)
     for kernel in KERNELS.get(node.op_type, ()):
         types = kernel.types & _allowed(schema, kernel.parameter)
-        for source in {v.dtype for _, v, parameter in operands(node, schema) if parameter == kernel.parameter}:
+        for source in {
+            v.dtype for _, v, parameter in operands(node, schema) if parameter == kernel.parameter
+        }:
             whole = source is not None and (source.is_integer() or source == DataType.BOOL)
-            carrier, flipped = _carrier(source, kernel.meaning, types) if whole and source not in types else (None, False)
+            carrier, flipped = (
+                _carrier(source, kernel.meaning, types) if whole and source not in types else (None, False)
+            )
             if carrier is not None:
                 _retype(node, source, carrier, kernel.parameter, schema, flipped)
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from graphopt.ir.program import Program
 
+
 def to_onnx(
     program: Program,
     path: str | os.PathLike[str],

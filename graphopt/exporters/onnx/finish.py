@@ -96,7 +96,9 @@ def _name_interface(model: ir.Model, program: Program) -> None:
 
 def _describe(value: ir.Value, spec: TensorSpec) -> None:
     if spec.dtype.is_complex:
-        raise InputError(f"{spec.name!r} is complex, and operators of ONNX take no complex numbers", code="GO-3006")
+        raise InputError(
+            f"{spec.name!r} is complex, and operators of ONNX take no complex numbers", code="GO-3006"
+        )
     expected = ir.tensor_adapters.from_torch_dtype(spec.dtype)
     if value.dtype is not None and value.dtype != expected:
         raise InternalError(

@@ -23,7 +23,9 @@ def infer_types(model: ir.Model, opset: int) -> None:
 
 def schema_of(node: ir.Node, opset: int) -> onnx.defs.OpSchema | None:
     # Control flow takes every type and says so by its bodies.
-    has_body = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
+    has_body = any(
+        a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()
+    )
     if node.domain or has_body or not onnx.defs.has(node.op_type, opset):
         return None
     return onnx.defs.get_schema(node.op_type, opset)

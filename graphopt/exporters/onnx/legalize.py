@@ -62,6 +62,11 @@ _FLOATS_ONLY = {
     aten.conv_transpose1d.default,
     aten.conv_transpose2d.input,
     aten.conv_transpose3d.input,
+    *(
+        getattr(getattr(aten, f"upsample_{rule}"), overload)
+        for rule in ("linear1d", "bilinear2d", "bicubic2d", "trilinear3d")
+        for overload in ("default", "vec")
+    ),
 }
 """Operators that torch computes of integers, ONNX does not, and no detour is exact."""
 

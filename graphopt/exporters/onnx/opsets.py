@@ -69,7 +69,9 @@ def _for_type(node: fx.Node) -> tuple[int, str]:
 
 def _for_operator(node: fx.Node) -> tuple[int, str]:
     if node.target is aten.view.dtype and isinstance(node.args[0], fx.Node):
-        source, target = (ir.tensor_adapters.from_torch_dtype(d) for d in (_dtype(node.args[0]), _dtype(node)))
+        source, target = (
+            ir.tensor_adapters.from_torch_dtype(d) for d in (_dtype(node.args[0]), _dtype(node))
+        )
         if not is_a_cast(source, target):
             return 26, "BitCast"
     if node.target is aten.cumprod.default and isinstance(node.args[0], fx.Node):
@@ -100,6 +102,8 @@ def convert(model: ir.Model, opset: int) -> None:
 
 def _check_unchanged(node: ir.Node, opset: int) -> None:
     """A node of the last opset that onnxscript knows means the same in a newer one, if its schema does."""
-    before, after = (onnx.defs.get_schema(node.op_type, version).since_version for version in (_CONVERTED, opset))
+    before, after = (
+        onnx.defs.get_schema(node.op_type, version).since_version for version in (_CONVERTED, opset)
+    )
     if before != after:
         raise InternalError(f"{node.op_type} changed with opset {after}", code="GO-1001")

@@ -94,6 +94,21 @@ def leaky_relu(x: OnnxValue, negative_slope: float = 0.01) -> OnnxValue:
     return op.Where(op.Less(x, scalar(0.0, x)), op.Mul(x, scalar(negative_slope, x)), x)
 
 
+def addcmul(x: OnnxValue, a: OnnxValue, b: OnnxValue, *, value: float = 1.0) -> OnnxValue:
+    """``x + value * a * b``; torch.onnx rounds the number to float32."""
+    op = operators(18)
+    return op.Add(x, op.Mul(op.Mul(scalar(value, x), a), b))
+
+
+def addcdiv(x: OnnxValue, a: OnnxValue, b: OnnxValue, *, value: float = 1.0) -> OnnxValue:
+    op = operators(18)
+    return op.Add(x, op.Mul(scalar(value, x), op.Div(a, b)))
+
+
+def hardtanh(x: OnnxValue, min_val: float = -1.0, max_val: float = 1.0) -> OnnxValue:
+    return operators(18).Clip(x, scalar(min_val, x), scalar(max_val, x))
+
+
 def hypot(a: OnnxValue, b: OnnxValue) -> OnnxValue:
     """``large * sqrt(1 + (small / large)^2)``, which does not overflow."""
     op = operators(18)

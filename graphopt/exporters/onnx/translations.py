@@ -14,7 +14,18 @@ from typing import Any
 import torch
 
 from graphopt.errors import InputError
-from graphopt.exporters.onnx import bits, convolution, distances, gradients, hyperbolic, integers, ordering, pointwise, pooling, scattering
+from graphopt.exporters.onnx import (
+    bits,
+    convolution,
+    distances,
+    gradients,
+    hyperbolic,
+    integers,
+    ordering,
+    pointwise,
+    pooling,
+    scattering,
+)
 from graphopt.exporters.onnx.attention import attention_node, attention_nodes
 from graphopt.exporters.onnx.nodes import OnnxValue, ints, is_double, is_one, operators, scalar
 
@@ -70,6 +81,9 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
         aten.log10.default: pointwise.log10,
         **hyperbolic.TRANSLATIONS,
         aten.leaky_relu.default: pointwise.leaky_relu,
+        aten.addcmul.default: pointwise.addcmul,
+        aten.addcdiv.default: pointwise.addcdiv,
+        aten.hardtanh.default: pointwise.hardtanh,
         aten.rrelu.default: pointwise.rrelu,
         aten.hypot.default: pointwise.hypot,
         aten.remainder.Tensor: pointwise.remainder,
