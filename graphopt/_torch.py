@@ -282,7 +282,7 @@ def _remembering_numbers() -> Iterator[None]:
             value.meta[PYTHON_NUMBER] = number
         return value
 
-    _building._get_or_create_constant = remembering
+    _building._get_or_create_constant = remembering  # type: ignore[assignment]
     try:
         yield
     finally:

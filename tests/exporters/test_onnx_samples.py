@@ -63,8 +63,8 @@ NOT_COMPARED: dict[torch.dtype, dict[str, str]] = {
     torch.float64: dict.fromkeys(
         (
             *(f"aten.{name}.default#0" for name in (
-                "tan", "atan", "atan2", "asin", "acos", "erf", "erfc", "gelu", "convolution", "conv1d", "conv2d",
-                "conv3d", "conv_transpose1d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+                "tan", "atan", "atan2", "asin", "acos", "erf", "erfc", "gelu", "convolution", "conv1d",
+                "conv2d", "conv3d", "conv_transpose1d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
             )),
             *(f"aten.{name}#0" for name in (
                 "conv1d.padding", "conv2d.padding", "conv3d.padding", "conv_transpose2d.input",

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir import DataType
 
 from graphopt.exporters.onnx.inference import formal_type, infer_types, operands, schema_of, type_of_string
-from graphopt.exporters.onnx.kernels import BFLOAT16_KERNELS, FLOAT8_KERNELS, KERNELS, Kernel, Meaning
+from graphopt.exporters.onnx.kernels import BFLOAT16_KERNELS, FLOAT8_KERNELS, KERNELS, Meaning
 
 _FLOAT8 = frozenset(t for t in DataType if t.name.startswith("FLOAT8"))
 
@@ -53,24 +53,28 @@ def carry(model: ir.Model, opset: int) -> None:
 
 
 def _carry_node(node: ir.Node, schema: onnx.defs.OpSchema) -> None:
-    small = {DataType.BFLOAT16} - ({DataType.BFLOAT16} if node.op_type in BFLOAT16_KERNELS else set())
-    small |= _FLOAT8 if node.op_type not in FLOAT8_KERNELS else set()
+    small = set() if node.op_type in BFLOAT16_KERNELS else {DataType.BFLOAT16}
+    small |= set() if node.op_type in FLOAT8_KERNELS else _FLOAT8
     reduction = node.attributes.get("reduction")
     if node.op_type.startswith("Scatter") and reduction is not None and reduction.as_string() != "none":
         small |= {DataType.FLOAT16, DataType.BFLOAT16}  # onnxruntime only moves these
-    for source in {value.dtype for _, value, _ in operands(node, schema)} & small:
+    for source in _types_of(node, schema, None) & small:
         _retype(node, source, DataType.FLOAT, None, schema)
     for kernel in KERNELS.get(node.op_type, ()):
         types = kernel.types & _allowed(schema, kernel.parameter)
-        for source in {
-            v.dtype for _, v, parameter in operands(node, schema) if parameter == kernel.parameter
-        }:
-            whole = source is not None and (source.is_integer() or source == DataType.BOOL)
-            carrier, flipped = (
-                _carrier(source, kernel.meaning, types) if whole and source not in types else (None, False)
-            )
+        for source in _types_of(node, schema, kernel.parameter) - types:
+            carrier, flipped = _carrier(source, kernel.meaning, types)
             if carrier is not None:
                 _retype(node, source, carrier, kernel.parameter, schema, flipped)
+
+
+def _types_of(node: ir.Node, schema: onnx.defs.OpSchema, parameter: str | None) -> set[DataType]:
+    """The types of operands with a type parameter, or of all."""
+    return {
+        value.dtype
+        for _, value, formal in operands(node, schema)
+        if value.dtype is not None and parameter in (None, formal)
+    }
 
 
 def _allowed(schema: onnx.defs.OpSchema, parameter: str) -> set[DataType]:
@@ -79,12 +83,8 @@ def _allowed(schema: onnx.defs.OpSchema, parameter: str) -> set[DataType]:
     return {type_of_string(name) for name in names if name.startswith("tensor(")}
 
 
-def _carrier(
-    source: DataType | None, meaning: Meaning, types: frozenset[DataType]
-) -> tuple[DataType | None, bool]:
-    """The narrowest type with a kernel that carries an integer type, and whether its top bit is flipped."""
-    if source is None:
-        return None, False
+def _carrier(source: DataType, meaning: Meaning, types: frozenset[DataType]) -> tuple[DataType | None, bool]:
+    """The narrowest type with a kernel that carries integers, and whether its top bit is flipped."""
     if source == DataType.UINT64 and DataType.INT64 in types:
         return DataType.INT64, meaning is Meaning.ORDERS
     choices = _INTEGERS.get(source, ())
@@ -172,7 +172,7 @@ def _node(
     dtype: DataType,
     shape: ir.Shape | None,
     origin: ir.Node,
-    attributes: dict[str, object],
+    attributes: dict[str, int | ir.TensorProtocol],
 ) -> ir.Node:
     node = ir.node(op_type, inputs, attributes)
     node.outputs[0].dtype, node.outputs[0].shape = dtype, shape

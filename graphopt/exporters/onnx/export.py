@@ -36,6 +36,8 @@ from graphopt.exporters.onnx.opsets import DEFAULT_OPSET, chosen_opset
 from graphopt.exporters.onnx.translations import translation_table
 from graphopt.exporters.onnx.write import write_model
 
+__all__ = ["DEFAULT_OPSET", "export_verified", "to_onnx", "to_onnx_model"]
+
 if TYPE_CHECKING:
     import onnx_ir
     from torch import fx
@@ -58,7 +60,8 @@ def to_onnx(
     Args:
         program: at any level; dialect operators are written as standard ONNX.
         path: the file to write; replaced when it exists.
-        opset: of the standard operator set; if None, :data:`DEFAULT_OPSET`, or the first that has all operators.
+        opset: of the standard operator set.  None: :data:`DEFAULT_OPSET`, or the first that has all
+            operators of the program.
         external_data: where weights go.  ``"auto"``: into the file, or next to it in
             ``<file name>.data`` when it would come near protobuf's limit of 2 GB.  True or False: as
             said.  A number: next to it when they have more bytes than that.

@@ -7,6 +7,7 @@ Stability of Numerical Algorithms, §1.14).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -68,7 +69,7 @@ def _node_or(op_type: str, formula: Callable[[OnnxValue], OnnxValue]) -> Callabl
     return translation
 
 
-TRANSLATIONS = {
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     aten.sinh.default: _node_or("Sinh", _sinh),
     aten.cosh.default: _node_or("Cosh", _cosh),
     aten.asinh.default: _node_or("Asinh", _asinh),

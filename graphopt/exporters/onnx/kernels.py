@@ -106,8 +106,8 @@ KERNELS: dict[str, tuple[Kernel, ...]] = {
 """By operator.  Those that are not here have a kernel for every type, or nothing carries what they lack."""
 
 BFLOAT16_KERNELS = frozenset(
-    "Cast CastLike Concat Flatten Gather GatherElements GatherND Identity IsInf IsNaN Reshape ScatterElements "
-    "ScatterND Shape Sign Slice Split Squeeze Transpose Unsqueeze".split()
+    "Cast CastLike Concat Flatten Gather GatherElements GatherND Identity IsInf IsNaN Reshape "
+    "ScatterElements ScatterND Shape Sign Slice Split Squeeze Transpose Unsqueeze".split()
 )
 """Operators that take bfloat16."""
 

@@ -144,6 +144,23 @@ def remainder_of_scalar(x: float, y: OnnxValue) -> OnnxValue:
     return remainder(scalar(x, y), y)
 
 
+def fmod(x: OnnxValue, y: OnnxValue) -> OnnxValue:
+    """With the dividend's sign: C's.  onnxruntime computes it of integers by way of floats, so not that."""
+    op = operators(18)
+    if x.dtype.is_floating_point():
+        return op.Mod(x, y, fmod=1)
+    rest = op.Mod(x, y)
+    if not x.dtype.is_signed():
+        return rest
+    zero = scalar(0, x)
+    signs_differ = op.Xor(op.Less(x, zero), op.Less(rest, zero))
+    return op.Where(op.And(op.Not(op.Equal(rest, zero)), signs_differ), op.Sub(rest, y), rest)
+
+
+def fmod_scalar(x: OnnxValue, y: float) -> OnnxValue:
+    return fmod(x, scalar(y, x))
+
+
 def pow_tensor(x: OnnxValue, exponent: OnnxValue) -> OnnxValue:
     """A float to the power of integers: in the float's type, as torch promotes them."""
     op = operators(18)

@@ -89,6 +89,8 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
         aten.remainder.Tensor: pointwise.remainder,
         aten.remainder.Scalar: pointwise.remainder_scalar,
         aten.remainder.Scalar_Tensor: pointwise.remainder_of_scalar,
+        aten.fmod.Tensor: pointwise.fmod,
+        aten.fmod.Scalar: pointwise.fmod_scalar,
         aten.pow.Tensor_Tensor: pointwise.pow_tensor,
         aten.pow.Tensor_Scalar: pointwise.pow_scalar,
         aten.square.default: pointwise.square,
