@@ -235,6 +235,29 @@ def test_bits_of_another_width_are_refused() -> None:
     assert error.value.code == "GO-3006"
 
 
+def test_a_cumulative_product_of_any_length_needs_opset_26(tmp_path: Path) -> None:
+    x = torch.linspace(-1.5, 1.5, 10).reshape(2, 5)
+    program = capture_torch(
+        _Forms([lambda x: x.cumprod(1)]).eval(), [x], dynamic_shapes=[{1: "length"}], input_names=["x"]
+    )
+    to_onnx(program, tmp_path / "products.onnx")
+    assert [n.op_type for n in onnx.load(tmp_path / "products.onnx").graph.node] == ["CumProd"]
+    runner = OnnxRuntimeRunner(tmp_path / "products.onnx")
+    verify(program, runner, inputs=[x], runs=2, shapes=[{"length": 9}]).raise_if_failed()
+    with pytest.raises(InputError, match="CumProd came with opset 26"):
+        to_onnx_model(program, opset=25)
+
+
+def test_powers_of_two_in_eight_bits(tmp_path: Path) -> None:
+    """Every float8_e8m0, from its bits and back; onnxruntime only converts the type."""
+    forms: list[Form] = [
+        lambda x: x.view(torch.float8_e8m0fnu).float().nan_to_num(nan=-1.0),
+        lambda x: x.view(torch.float8_e8m0fnu).float().to(torch.float8_e8m0fnu).view(torch.uint8),
+    ]
+    expected, found, _ = exported(tmp_path, forms, [torch.arange(256).to(torch.uint8)])
+    assert_same(expected, found)
+
+
 @pytest.mark.parametrize(
     "dtype",
     [torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz],
@@ -337,3 +360,27 @@ def test_sizes_that_data_decides(tmp_path: Path) -> None:
     program = capture_torch(_Forms(forms).eval(), [x])
     to_onnx(program, tmp_path / "sizes.onnx")
     verify(program, OnnxRuntimeRunner(tmp_path / "sizes.onnx"), inputs=[x], runs=1).raise_if_failed()
+
+
+@pytest.mark.parametrize(("zero", "node"), [(0, "ConvInteger"), (3, "MatMul")])
+def test_a_quantised_convolution_by_channels(zero: int, node: str, tmp_path: Path) -> None:
+    """ConvInteger has one zero point; where those of the channels are all 0 it needs none."""
+
+    class Quantised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            generator = torch.Generator().manual_seed(0)
+            weight = torch.randint(-100, 100, (6, 3, 3, 3), generator=generator).to(torch.int8)
+            self.register_buffer("weight", weight)
+            self.register_buffer("zeros", torch.tensor([0, 0, 0, 0, 0, zero], dtype=torch.int8))
+            self.register_buffer("zero", torch.tensor(120, dtype=torch.uint8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            zeros = self.zeros.to(torch.int32).reshape(-1, 1, 1, 1)
+            return F.conv2d(x.to(torch.int32) - self.zero.to(torch.int32), self.weight.to(torch.int32) - zeros)
+
+    x = torch.randint(0, 256, (2, 3, 7, 7), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    program = capture_torch(Quantised().eval(), [x])
+    to_onnx(program, tmp_path / "quantised.onnx")
+    assert node in {n.op_type for n in onnx.load(tmp_path / "quantised.onnx").graph.node}
+    assert_same(program(x), OnnxRuntimeRunner(tmp_path / "quantised.onnx")(x))
