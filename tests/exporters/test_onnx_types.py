@@ -19,6 +19,7 @@ from graphopt.dialect import registry
 from graphopt.dialect.op import DialectOp, OnnxForm
 from graphopt.errors import InputError
 from graphopt.exporters.onnx import to_onnx, to_onnx_model
+from graphopt.exporters.onnx.carry import carry
 from graphopt.exporters.onnx.kernels import BFLOAT16_KERNELS, FLOAT8_KERNELS, KERNELS, Kernel
 from graphopt.frontends.torch_module import capture_torch
 from graphopt.verification import OnnxRuntimeRunner, verify
@@ -151,8 +152,6 @@ def test_unsigned_64_bits_keep_their_order(tmp_path: Path) -> None:
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("TopK", ["x", "k"], ["y", "i"])], "g", [x], outputs, [k]
     )
-    from graphopt.exporters.onnx.carry import carry
-
     model = ir.serde.deserialize_model(
         onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 23)], ir_version=10)
     )
@@ -377,7 +376,8 @@ def test_a_quantised_convolution_by_channels(zero: int, node: str, tmp_path: Pat
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             zeros = self.zeros.to(torch.int32).reshape(-1, 1, 1, 1)
-            return F.conv2d(x.to(torch.int32) - self.zero.to(torch.int32), self.weight.to(torch.int32) - zeros)
+            centred = x.to(torch.int32) - self.zero.to(torch.int32)
+            return F.conv2d(centred, self.weight.to(torch.int32) - zeros)
 
     x = torch.randint(0, 256, (2, 3, 7, 7), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
     program = capture_torch(Quantised().eval(), [x])
