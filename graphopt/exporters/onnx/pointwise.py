@@ -60,8 +60,15 @@ def elu(x: OnnxValue, alpha: float = 1.0, scale: float = 1.0, input_scale: float
 
 
 def celu(x: OnnxValue, alpha: float = 1.0) -> OnnxValue:
-    """torch.onnx writes Celu, which is of float32."""
-    return elu(x, alpha, 1.0, 1.0 / alpha)
+    """Celu is of float32: half precision is computed in it, float64 without the node."""
+    import onnx_ir
+
+    op = operators(18)
+    if is_double(x):
+        return elu(x, alpha, 1.0, 1.0 / alpha)
+    if x.dtype == onnx_ir.DataType.FLOAT:
+        return op.Celu(x, alpha=float(alpha))
+    return op.Cast(op.Celu(op.Cast(x, to=onnx_ir.DataType.FLOAT), alpha=float(alpha)), to=x.dtype)
 
 
 def log2(x: OnnxValue) -> OnnxValue:
