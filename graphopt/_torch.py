@@ -5,7 +5,7 @@ A torch upgrade that moves one of these breaks here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ __all__ = [
     "DimDynamic",
     "FakeTensor",
     "FakeTensorMode",
+    "PYTHON_NUMBER",
     "OnnxTranslation",
     "ShapeEnv",
     "StatelessSymbolicContext",
@@ -233,38 +234,81 @@ class OnnxTranslation:
     Args:
         opset: version of the ONNX operator set.
         custom: translations that go before torch.onnx's own.
+        without: operators that are decomposed even so.
     """
 
-    def __init__(self, opset: int, custom: Mapping[Callable[..., Any], Callable[..., Any]]) -> None:
+    def __init__(
+        self,
+        opset: int,
+        custom: Mapping[Callable[..., Any], Callable[..., Any]],
+        without: Iterable[torch._ops.OpOverload] = (),
+    ) -> None:
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
         self._registry = ONNXRegistry.from_torchlib(opset_version=opset)
         for target, function in custom.items():
             self._registry.register_op(target, function)
+        for target in without:
+            self._registry.functions.pop(target.name(), None)  # by name, as it registers them
 
     def untranslatable(self, exported: ExportedProgram) -> list[Node]:
         """The calls that no translation is known for."""
         calls = (node for node in exported.graph.nodes if node.op == "call_function")
         return [node for node in calls if not self._registry.is_registered(node.target)]
 
+    def drop_assertions(self, exported: ExportedProgram) -> None:
+        """Removes checks of sizes that data decides: ONNX has no effects."""
+        from torch.onnx._internal.exporter._fx_passes import remove_assertion_nodes
+
+        remove_assertion_nodes(exported.graph_module)
+
     def decompose(self, exported: ExportedProgram) -> ExportedProgram:
         """The program with operators that have no translation decomposed, as far as torch can."""
         from torch.onnx._internal.exporter._fx_passes import decompose_with_registry
 
         with _backed_size_oblivious():
-            return decompose_with_registry(exported, self._registry)
+            decomposed = decompose_with_registry(exported, self._registry)
+        self.drop_assertions(decomposed)  # tracing adds them
+        return decomposed
 
     def translate(self, exported: ExportedProgram) -> onnx_ir.Model:
         """The ONNX model; the program's graph module is changed on the way."""
-        from torch.onnx._internal.exporter._core import _exported_program_to_onnx_program
-        from torch.onnx._internal.exporter._fx_passes import (
-            insert_type_promotion_nodes,
-            remove_assertion_nodes,
+        import onnx_ir as ir
+        from torch.onnx._internal.exporter._core import (
+            _TORCH_DTYPE_TO_ONNX,
+            _exported_program_to_onnx_program,
         )
+        from torch.onnx._internal.exporter._fx_passes import insert_type_promotion_nodes
 
+        # torch.onnx lacks one of the types that both sides have.
+        _TORCH_DTYPE_TO_ONNX.setdefault(torch.float8_e8m0fnu, ir.DataType.FLOAT8E8M0)
         dtypes = {n: n.meta["val"].dtype for n in exported.graph.nodes if _is_tensor(n)}
         with _backed_size_oblivious():
             insert_type_promotion_nodes(exported.graph_module)
         _undo_widening(exported.graph_module, dtypes)
-        remove_assertion_nodes(exported.graph_module)
-        return _exported_program_to_onnx_program(exported, registry=self._registry).model
+        with _remembering_numbers():
+            return _exported_program_to_onnx_program(exported, registry=self._registry).model
+
+
+PYTHON_NUMBER = "graphopt.number"
+"""Key in the ``meta`` of an ONNX constant: the Python float that torch.onnx rounded to float32."""
+
+
+@contextmanager
+def _remembering_numbers() -> Iterator[None]:
+    """While it lasts, constants of torch.onnx keep the numbers that they were made of."""
+    from torch.onnx._internal.exporter import _building
+
+    create = _building._get_or_create_constant
+
+    def remembering(farm: Any, number: Any, dtype: Any, opset: Any) -> Any:
+        value = create(farm, number, dtype, opset)
+        if isinstance(number, float):
+            value.meta[PYTHON_NUMBER] = number
+        return value
+
+    _building._get_or_create_constant = remembering  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        _building._get_or_create_constant = create

@@ -189,9 +189,16 @@ def _onnx(
     group = heads // kv_heads
     q = op.Reshape(to_opmath(query), integers(0, kv_heads, group, -1, int(query.shape[3])))
     k, v = (op.Unsqueeze(to_opmath(t), integers(2)) for t in (key, value))
-    scores = op.Mul(op.MatMul(q, op.Transpose(k, perm=[0, 1, 2, 4, 3])), scalar(scale, dtype))
+    turned = op.Transpose(k, perm=[0, 1, 2, 4, 3])
+    if dtype == onnx_ir.DataType.DOUBLE:
+        # onnxruntime fuses one number into a MatMul whose factor is float32; a row of them it leaves alone.
+        row = op.Expand(scalar(scale / (softcap or 1.0), dtype), integers(int(query.shape[3])))
+        scores = op.MatMul(op.Mul(q, row), turned)
+    else:
+        scores = op.Mul(op.MatMul(q, turned), scalar(scale, dtype))
+        scores = op.Div(scores, scalar(softcap, dtype)) if softcap else scores
     if softcap:
-        scores = op.Mul(scalar(softcap, dtype), op.Tanh(op.Div(scores, scalar(softcap, dtype))))
+        scores = op.Mul(scalar(softcap, dtype), op.Tanh(scores))
     minus_infinity = scalar(-float("inf"), dtype)
     if is_causal:
         rows = op.Unsqueeze(positions(query, axis=2), integers(1))
@@ -342,8 +349,7 @@ ATTENTION = register(
         reference=attention,
         fake=_fake,
         autograd=Autograd(_setup, _backward),
-        # onnxruntime fuses the scale into a MatMul whose factor is float32 whatever the operands are.
-        onnx=OnnxForm(_onnx, dtypes=(torch.float32, torch.float16)),
+        onnx=OnnxForm(_onnx, dtypes=(torch.float32, torch.float64, torch.float16)),
         relax=RelaxForm(_relax),
         samples=_samples,
     )

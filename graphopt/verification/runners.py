@@ -57,7 +57,12 @@ class OnnxRuntimeRunner:
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Runs the model; float16 and bfloat16 go through as they are where NumPy has the dtype."""
         feed = {n: t.detach().contiguous().numpy() for n, t in zip(self.input_names, inputs, strict=True)}
-        return tuple(torch.from_numpy(np.array(y)) for y in self.session.run(None, feed))
+        return tuple(_from_numpy(np.array(y)) for y in self.session.run(None, feed))
+
+
+def _from_numpy(array: np.ndarray) -> Tensor:
+    """C has two names for 64 unsigned bits; torch knows one of them."""
+    return torch.from_numpy(array.view(np.uint64) if array.dtype == np.uint64 else array)
 
 
 def runner_of(candidate: Any) -> Runner:

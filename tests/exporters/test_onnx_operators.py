@@ -139,7 +139,7 @@ def program(inputs: tuple[torch.Tensor, ...]) -> Program:
     return capture_torch(All().eval(), inputs, output_names=names)
 
 
-@pytest.mark.parametrize("opset", [18, 20, 23, 25])
+@pytest.mark.parametrize("opset", [18, 20, 23, 26])
 def test_onnxruntime_agrees(
     program: Program, inputs: tuple[torch.Tensor, ...], opset: int, tmp_path: Path
 ) -> None:
@@ -184,7 +184,7 @@ def test_a_use_without_a_form_names_the_node() -> None:
     assert caught.value.code == "GO-3006" and "dropout" in caught.value.message
 
 
-@pytest.mark.parametrize("opset", [7, 17, 26])
+@pytest.mark.parametrize("opset", [7, 17, 27])
 def test_other_opsets_are_refused(tied: Program, opset: int) -> None:
     with pytest.raises(InputError, match="opset"):
         to_onnx_model(tied, opset=opset)

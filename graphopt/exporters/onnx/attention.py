@@ -11,7 +11,7 @@ import math
 import torch
 
 from graphopt.errors import InputError
-from graphopt.exporters.onnx.nodes import OnnxValue, ints, is_one, operators, scalar
+from graphopt.exporters.onnx.nodes import OnnxValue, ints, is_double, is_one, operators, scalar
 
 
 def attention_node(
@@ -29,7 +29,7 @@ def attention_node(
 
     _check_attention(query, key, value, dropout_p)
     rank = len(query.shape)
-    if rank > 4:
+    if rank > 4 or is_double(query):  # the kernel's type is float32
         return attention_nodes(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
     mask_rank = len(attn_mask.shape) if attn_mask is not None else 0
     if attn_mask is not None:
@@ -85,7 +85,7 @@ def attention_nodes(
         key, value = (_repeat_heads(t, query.shape[-3] // t.shape[-3]) for t in (key, value))
     order = [*range(rank - 2), rank - 1, rank - 2]
     factor = scale if scale is not None else 1.0 / math.sqrt(_width(query))
-    scaled = op.Mul(query, scalar(factor, query))
+    scaled = op.Mul(query, _scale(factor, query))
     scores = op.MatMul(scaled, op.Transpose(key, perm=order))
     if is_causal:
         rows, columns = op.Shape(query, start=-2, end=-1), op.Shape(key, start=-2, end=-1)
@@ -104,6 +104,16 @@ def attention_nodes(
     # A row that is masked as a whole is 0 / 0 here and 0 in torch.
     weights = op.Where(op.IsNaN(weights), scalar(0.0, query), weights)
     return op.MatMul(weights, value)
+
+
+def _scale(factor: float, query: OnnxValue) -> OnnxValue:
+    """The factor; of float64 once for each column: onnxruntime fuses one number as a float32 attribute."""
+    import numpy as np
+    import onnx_ir
+
+    if not is_double(query):
+        return scalar(factor, query)
+    return operators(18).Constant(value=onnx_ir.tensor(np.full(_width(query), factor)))
 
 
 def _check_attention(query: OnnxValue, key: OnnxValue, value: OnnxValue, dropout_p: float) -> None:

@@ -29,23 +29,20 @@ from torch.onnx import OnnxExporterError
 from graphopt._torch import OnnxTranslation
 from graphopt.errors import GraphoptError, InputError
 from graphopt.exporters.exported_program import to_exported_program
+from graphopt.exporters.onnx.doubles import DECOMPOSED, has_doubles
 from graphopt.exporters.onnx.finish import finish
 from graphopt.exporters.onnx.legalize import legalize, origin_of, remember_origins
+from graphopt.exporters.onnx.opsets import DEFAULT_OPSET, chosen_opset
 from graphopt.exporters.onnx.translations import translation_table
 from graphopt.exporters.onnx.write import write_model
+
+__all__ = ["DEFAULT_OPSET", "export_verified", "to_onnx", "to_onnx_model"]
 
 if TYPE_CHECKING:
     import onnx_ir
     from torch import fx
 
     from graphopt.ir.program import Program
-
-DEFAULT_OPSET = 23
-"""The newest opset whose operators pay: Attention and RMSNormalization came with it, nothing that is
-exported with 24 to 28, and onnxruntime 1.31 runs all of its operators that are exported."""
-
-OPSETS = range(18, 26)
-"""torch.onnx translates to 18 and converts upwards; from 26 on onnxscript 0.7 cannot convert."""
 
 
 def to_onnx(
@@ -63,7 +60,8 @@ def to_onnx(
     Args:
         program: at any level; dialect operators are written as standard ONNX.
         path: the file to write; replaced when it exists.
-        opset: of the standard operator set; :data:`DEFAULT_OPSET` if None.
+        opset: of the standard operator set.  None: :data:`DEFAULT_OPSET`, or the first that has all
+            operators of the program.
         external_data: where weights go.  ``"auto"``: into the file, or next to it in
             ``<file name>.data`` when it would come near protobuf's limit of 2 GB.  True or False: as
             said.  A number: next to it when they have more bytes than that.
@@ -97,17 +95,13 @@ def to_onnx_model(program: Program, *, opset: int | None = None) -> onnx_ir.Mode
     Raises:
         InputError: as :func:`to_onnx`.
     """
-    opset = DEFAULT_OPSET if opset is None else opset
-    if opset not in OPSETS:
-        raise InputError(
-            f"cannot export with opset {opset}",
-            hint=f"opsets {OPSETS.start} to {OPSETS.stop - 1} are supported",
-        )
     exported = to_exported_program(program)
+    opset = chosen_opset(exported, opset)
     remember_origins(exported)
     with _quiet():
         try:
-            translation = _translation(opset)
+            translation = _translation(opset, has_doubles(exported))
+            translation.drop_assertions(exported)
             if translation.untranslatable(exported):
                 exported = translation.decompose(exported)
             _refuse_unknown(translation.untranslatable(exported))
@@ -119,8 +113,8 @@ def to_onnx_model(program: Program, *, opset: int | None = None) -> onnx_ir.Mode
 
 
 @functools.cache
-def _translation(opset: int) -> OnnxTranslation:
-    return OnnxTranslation(opset, translation_table(opset))
+def _translation(opset: int, doubles: bool) -> OnnxTranslation:
+    return OnnxTranslation(opset, translation_table(opset), DECOMPOSED if doubles else ())
 
 
 def _refuse_unknown(nodes: Sequence[fx.Node]) -> None:

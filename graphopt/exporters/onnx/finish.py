@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
-from onnxscript import optimizer, version_converter
+from onnxscript import optimizer
 from onnxscript.rewriter import onnx_fusions
 
-from graphopt.errors import InternalError
+from graphopt.errors import InputError, InternalError
+from graphopt.exporters.onnx.carry import carry
+from graphopt.exporters.onnx.doubles import exact_numbers
+from graphopt.exporters.onnx.inference import infer_types
 from graphopt.exporters.onnx.legalize import origin_of
+from graphopt.exporters.onnx.opsets import convert
 from graphopt.ir.signature import TensorSpec
 from graphopt.onnx_metadata import write_metadata
 
@@ -29,9 +33,10 @@ def finish(model: ir.Model, program: Program, opset: int) -> ir.Model:
     """Optimise ``model`` and give it the names, dimensions and origins of ``program``."""
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         _note_origin(node)
-    # The nodes are written for opset 18, but for those that only a newer one has.
-    version_converter.convert_version(model, opset, fallback=True)
-    optimize(model)
+    infer_types(model, opset)
+    exact_numbers(model)
+    convert(model, opset)
+    optimize(model, opset)
     _name_interface(model, program)
     _name_dimensions(model, program.symbols)
     _drop_torch_metadata(model)
@@ -43,10 +48,12 @@ def finish(model: ir.Model, program: Program, opset: int) -> ir.Model:
     return model
 
 
-def optimize(model: ir.Model) -> None:
-    """Constant folding, onnxscript's own rewrites and fusions, common subexpressions, dead code."""
+def optimize(model: ir.Model, opset: int) -> None:
+    """Constant folding, rewrites and fusions, types with kernels, common subexpressions, dead code."""
     optimizer.optimize_ir(model)
-    onnx_fusions.fuse(model)
+    if not any(value.dtype == ir.DataType.DOUBLE for value in _values(model.graph)):
+        onnx_fusions.fuse(model)  # nodes with float32 attributes, for constants that are nearly those
+    carry(model, opset)
     ir.passes.Sequential(
         common_passes.RemoveUnusedNodesPass(),
         common_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
@@ -88,6 +95,10 @@ def _name_interface(model: ir.Model, program: Program) -> None:
 
 
 def _describe(value: ir.Value, spec: TensorSpec) -> None:
+    if spec.dtype.is_complex:
+        raise InputError(
+            f"{spec.name!r} is complex, and operators of ONNX take no complex numbers", code="GO-3006"
+        )
     expected = ir.tensor_adapters.from_torch_dtype(spec.dtype)
     if value.dtype is not None and value.dtype != expected:
         raise InternalError(

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphopt.exporters.onnx.nodes import OnnxValue, operators
+from graphopt.exporters.onnx.nodes import OnnxValue, ints, operators
 
 
 def is_integer(value: OnnxValue) -> bool:
@@ -37,7 +37,7 @@ def trunc(x: OnnxValue) -> OnnxValue:
 
 def isnan(x: OnnxValue) -> OnnxValue:
     op = operators(18)
-    return op.Not(op.Equal(x, x)) if is_integer(x) else op.IsNaN(x)
+    return op.IsNaN(x) if x.dtype.is_floating_point() else op.Not(op.Equal(x, x))
 
 
 def isfinite(x: OnnxValue) -> OnnxValue:
@@ -47,28 +47,43 @@ def isfinite(x: OnnxValue) -> OnnxValue:
     return op.Equal(difference, difference)
 
 
+def truth(op_type: str) -> Callable[..., OnnxValue]:
+    """``any`` (ReduceMax) and ``all`` (ReduceMin): booleans, of uint8 in uint8."""
+    import onnx_ir
+
+    def translation(x: OnnxValue, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> OnnxValue:
+        op = operators(18)
+        axes = ([dim] if isinstance(dim, int) else list(dim or ())) if len(x.shape) else []
+        value = x if x.dtype == onnx_ir.DataType.BOOL else op.Cast(x, to=onnx_ir.DataType.BOOL)
+        value = op.Cast(value, to=onnx_ir.DataType.UINT8)
+        value = getattr(op, op_type)(value, ints(*axes) if axes else None, keepdims=int(keepdim))
+        if x.dtype == onnx_ir.DataType.UINT8:
+            return value
+        return op.Cast(value, to=onnx_ir.DataType.BOOL)
+
+    return translation
+
+
 def relu(x: OnnxValue) -> OnnxValue:
     op = operators(18)
     return op.Max(x, _like(x, 0)) if is_integer(x) else op.Relu(x)
 
 
-def shift_left(x: OnnxValue, count: OnnxValue | int) -> OnnxValue:
-    """``x * 2^count``; ONNX shifts unsigned integers only."""
-    return operators(18).Mul(x, _power_of_two(x, count))
+def power(x: OnnxValue, exponent: int) -> OnnxValue:
+    """Products that wrap, as torch has it; onnxruntime's Pow of integers goes by way of floats.
 
-
-def shift_right(x: OnnxValue, count: OnnxValue | int) -> OnnxValue:
-    """``x / 2^count`` towards minus infinity, which an arithmetic shift is."""
+    By squaring: Knuth, The Art of Computer Programming, 4.6.3.
+    """
     op = operators(18)
-    power = _power_of_two(x, count)
-    return op.Div(op.Sub(x, op.Mod(x, power)), power)
-
-
-def _power_of_two(x: OnnxValue, count: OnnxValue | int) -> OnnxValue:
-    op = operators(18)
-    if isinstance(count, int):
-        return _like(x, 2**count)
-    return op.Pow(_like(x, 2), count)
+    if exponent == 0:
+        return op.CastLike(op.Equal(x, x), x)
+    result = None
+    while exponent:
+        if exponent & 1:
+            result = x if result is None else op.Mul(result, x)
+        exponent >>= 1
+        x = op.Mul(x, x) if exponent else x
+    return op.Identity(result)
 
 
 def linear(x: OnnxValue, weight: OnnxValue, bias: OnnxValue = None) -> OnnxValue:

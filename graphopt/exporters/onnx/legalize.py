@@ -42,10 +42,17 @@ def legalize(exported: ExportedProgram) -> None:
         if node.op != "call_function":
             continue
         _refuse_integers(node)
+        if node.target is aten.sub.Tensor and not node.kwargs and _subtracts_nothing(exported, node):
+            # ConvInteger takes one zero point for all channels; without any, it takes every weight.
+            node.replace_all_uses_with(node.args[0])
+            continue
         if node.target in _LOGICAL and all(map(_is_boolean, node.args[:2])) and _is_boolean(node):
             # ONNX Add and Mul take no booleans; on booleans they are Or and And.
             node.target = _LOGICAL[node.target]
             node.kwargs = {}
+        elif node.target in _SCALED and len(node.args) == 3:
+            # torch.onnx's promotion of types takes no positional alpha.
+            node.args = (node.args[0], node.args[1] * node.args[2])  # type: ignore[operator]
         elif (position := _RESIZES.get(node.target)) is not None:  # type: ignore[call-overload]
             _resize_by_factor(node, position)
     exported.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
@@ -56,10 +63,14 @@ _FLOATS_ONLY = {
     aten.avg_pool1d.default,
     aten.avg_pool2d.default,
     aten.avg_pool3d.default,
-    aten.max_pool2d_with_indices.default,
     aten.conv_transpose1d.default,
     aten.conv_transpose2d.input,
     aten.conv_transpose3d.input,
+    *(
+        getattr(getattr(aten, f"upsample_{rule}"), overload)
+        for rule in ("linear1d", "bilinear2d", "bicubic2d", "trilinear3d")
+        for overload in ("default", "vec")
+    ),
 }
 """Operators that torch computes of integers, ONNX does not, and no detour is exact."""
 
@@ -76,10 +87,37 @@ def _refuse_integers(node: fx.Node) -> None:
         )
 
 
+def _subtracts_nothing(exported: ExportedProgram, node: fx.Node) -> bool:
+    """Whether an integer tensor is less a constant of zeros, and neither shape nor type changes by it."""
+    source, zeros = node.args
+    if not isinstance(source, fx.Node) or not isinstance(zeros, fx.Node):
+        return False
+    before, after = source.meta["val"], node.meta["val"]
+    if before.dtype.is_floating_point or (before.dtype, before.shape) != (after.dtype, after.shape):
+        return False
+    while zeros.target in (aten.reshape.default, aten.view.default, aten.to.dtype, aten._to_copy.default):
+        zeros = zeros.args[0]  # type: ignore[assignment]
+        assert isinstance(zeros, fx.Node)
+    signature = exported.graph_signature
+    names: dict[str, str] = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    name = names.get(zeros.name, "")
+    value = exported.state_dict.get(name, exported.constants.get(name))
+    return isinstance(value, torch.Tensor) and value.numel() <= _CHANNELS and not value.any()
+
+
+_CHANNELS = 2**16
+"""Numbers of a constant that are worth looking at: zero points are as many as channels."""
+
 _LOGICAL = {
     aten.add.Tensor: aten.logical_or.default,
     aten.mul.Tensor: aten.logical_and.default,
 }
+
+_SCALED = {aten.add.Scalar, aten.sub.Scalar}
 
 # Position of `scale_factors` in the schema; `output_size` is always the second operand.
 _RESIZES = {

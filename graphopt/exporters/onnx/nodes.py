@@ -13,12 +13,19 @@ def operators(opset: int) -> Any:
     """The operators of an opset; untyped, because onnxscript's types say what values are, not nodes."""
     import onnxscript
 
-    return getattr(onnxscript, f"opset{opset}")
+    known = getattr(onnxscript, f"opset{opset}", None)
+    return known if known is not None else onnxscript.values.Opset("", opset)
 
 
 def is_one(value: OnnxValue, axis: int) -> bool:
     """Whether the size of an axis is known to be 1."""
     return isinstance(value.shape[axis], int) and value.shape[axis] == 1
+
+
+def is_double(value: OnnxValue) -> bool:
+    import onnx_ir
+
+    return bool(value.dtype == onnx_ir.DataType.DOUBLE)
 
 
 def ints(*numbers: int) -> OnnxValue:

@@ -57,6 +57,14 @@ def cumprod(x: OnnxValue, dim: int, dtype: int | None = None) -> OnnxValue:
     return op.Identity(x) if size <= 1 else x
 
 
+def cumprod_node(x: OnnxValue, dim: int, dtype: int | None = None) -> OnnxValue:
+    """One CumProd, from opset 26 on."""
+    op = operators(26)
+    rank = len(x.shape)
+    x = x if dtype is None else op.Cast(x, to=dtype)
+    return op.CumProd(x, op.Constant(value_int=dim)) if rank else op.Identity(x)
+
+
 def amax(x: OnnxValue, dim: Sequence[int] = (), keepdim: bool = False) -> OnnxValue:
     """No axes are all axes."""
     return operators(18).ReduceMax(x, ints(*dim) if len(dim) else None, keepdims=int(keepdim))

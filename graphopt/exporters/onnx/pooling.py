@@ -13,7 +13,7 @@ import onnx_ir
 
 from graphopt.errors import InputError
 from graphopt.exporters.onnx.integers import is_integer
-from graphopt.exporters.onnx.nodes import OnnxValue, batched, expanded, ints, operators
+from graphopt.exporters.onnx.nodes import OnnxValue, batched, expanded, ints, is_double, operators
 
 
 def _max_pool(
@@ -24,28 +24,28 @@ def _max_pool(
     dilation: Sequence[int],
     ceil_mode: bool,
     rank: int,
-) -> OnnxValue:
+) -> tuple[OnnxValue, OnnxValue]:
     op = operators(18)
     kernel, pads = expanded(kernel_size, rank), expanded(padding, rank)
 
-    def of_batch(x: OnnxValue) -> OnnxValue:
-        if not is_integer(x):
-            return pooled(x)
-        # float64 holds all integers up to 2^53.
-        return op.Cast(pooled(op.Cast(x, to=onnx_ir.DataType.DOUBLE)), to=x.dtype)
-
-    def pooled(x: OnnxValue) -> OnnxValue:
-        y, _ = op.MaxPool(
-            x,
-            kernel_shape=kernel,
-            strides=expanded(stride, rank) if len(stride) else kernel,
-            pads=[*pads, *pads],
-            dilations=expanded(dilation, rank),
-            ceil_mode=int(ceil_mode),
-        )
-        return y
-
-    return batched(of_batch, x, rank)
+    # float64 holds all integers up to 2^53.
+    wide = op.Cast(x, to=onnx_ir.DataType.DOUBLE) if is_integer(x) else x
+    one_picture = len(x.shape) == rank + 1
+    y, places = op.MaxPool(
+        op.Unsqueeze(wide, ints(0)) if one_picture else wide,
+        kernel_shape=kernel,
+        strides=expanded(stride, rank) if len(stride) else kernel,
+        pads=[*pads, *pads],
+        dilations=expanded(dilation, rank),
+        ceil_mode=int(ceil_mode),
+    )
+    if one_picture:
+        y, places = op.Squeeze(y, ints(0)), op.Squeeze(places, ints(0))
+    if is_integer(x):
+        y = op.Cast(y, to=x.dtype)
+    # ONNX counts places through the whole tensor, torch in each channel.
+    channel = op.ReduceProd(op.Shape(x, start=-rank), keepdims=0)
+    return y, op.Mod(places, channel)
 
 
 def max_pool2d(
@@ -56,6 +56,17 @@ def max_pool2d(
     dilation: Sequence[int] = (1,),
     ceil_mode: bool = False,
 ) -> OnnxValue:
+    return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode, 2)[0]
+
+
+def max_pool2d_with_indices(
+    x: OnnxValue,
+    kernel_size: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    ceil_mode: bool = False,
+) -> tuple[OnnxValue, OnnxValue]:
     return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode, 2)
 
 
@@ -67,6 +78,17 @@ def max_pool3d(
     dilation: Sequence[int] = (1,),
     ceil_mode: bool = False,
 ) -> OnnxValue:
+    return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode, 3)[0]
+
+
+def max_pool3d_with_indices(
+    x: OnnxValue,
+    kernel_size: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    ceil_mode: bool = False,
+) -> tuple[OnnxValue, OnnxValue]:
     return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode, 3)
 
 
@@ -129,10 +151,12 @@ def adaptive_avg_pool(x: OnnxValue, output_size: Sequence[int]) -> OnnxValue:
     """GlobalAveragePool or AveragePool; where windows differ in size, a mean of each, axis by axis."""
     op = operators(19)
     first = len(x.shape) - len(output_size)
-    if first == 2 and all(isinstance(size, int) and size == 1 for size in output_size):
+    # onnxruntime has ReduceMean of float64, but neither of the two.
+    pools = len(x.shape) - len(output_size) == 2 and not is_double(x)
+    if pools and all(isinstance(size, int) and size == 1 for size in output_size):
         return op.GlobalAveragePool(x)
     sizes = [(x.shape[first + i], wanted) for i, wanted in enumerate(output_size)]
-    if first == 2 and all(_divides(wanted, size) for size, wanted in sizes):
+    if pools and all(_divides(wanted, size) for size, wanted in sizes):
         kernel = [size // wanted for size, wanted in sizes]
         return op.AveragePool(x, kernel_shape=kernel, strides=kernel)
     for i, (size, wanted) in enumerate(sizes):

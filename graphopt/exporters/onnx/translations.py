@@ -14,9 +14,20 @@ from typing import Any
 import torch
 
 from graphopt.errors import InputError
-from graphopt.exporters.onnx import convolution, integers, ordering, pointwise, pooling, scattering
+from graphopt.exporters.onnx import (
+    bits,
+    convolution,
+    distances,
+    gradients,
+    hyperbolic,
+    integers,
+    ordering,
+    pointwise,
+    pooling,
+    scattering,
+)
 from graphopt.exporters.onnx.attention import attention_node, attention_nodes
-from graphopt.exporters.onnx.nodes import OnnxValue, ints, is_one, operators, scalar
+from graphopt.exporters.onnx.nodes import OnnxValue, ints, is_double, is_one, operators, scalar
 
 aten = torch.ops.aten
 
@@ -32,7 +43,11 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
         aten.squeeze.dims: squeeze_dims,
         aten.unbind.int: unbind,
         aten.movedim.int: movedim,
-        aten.to.dtype: to_dtype,
+        aten.reshape.default: reshape,
+        aten.to.dtype: bits.to_dtype,
+        aten._to_copy.default: bits.to_copy,
+        torch.ops.prims.convert_element_type.default: bits.convert_element_type,
+        aten.view.dtype: bits.view_dtype,
         aten.batch_norm.default: batch_norm,
         aten._native_batch_norm_legit_no_training.default: batch_norm_of_inference,
         **dict.fromkeys((aten.conv1d.default, aten.conv2d.default, aten.conv3d.default), convolution.conv),
@@ -41,6 +56,13 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
             convolution.conv_transpose,
         ),
         aten.convolution.default: convolution.convolution,
+        aten.convolution_backward.default: gradients.convolution_backward,
+        aten.avg_pool2d_backward.default: gradients.avg_pool2d_backward,
+        aten._adaptive_avg_pool2d_backward.default: gradients.adaptive_avg_pool2d_backward,
+        aten._cdist_forward.default: distances.cdist,
+        aten._pdist_forward.default: distances.pdist,
+        aten.max_pool2d_with_indices.default: pooling.max_pool2d_with_indices,
+        aten.max_pool3d_with_indices.default: pooling.max_pool3d_with_indices,
         aten.max_pool2d.default: pooling.max_pool2d,
         aten.max_pool3d.default: pooling.max_pool3d,
         aten.avg_pool2d.default: pooling.avg_pool2d,
@@ -54,8 +76,24 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
         aten.expm1.default: pointwise.expm1,
         aten.log_sigmoid.default: pointwise.log_sigmoid,
         aten.elu.default: pointwise.elu,
+        aten.celu.default: pointwise.celu,
+        aten.log2.default: pointwise.log2,
+        aten.log10.default: pointwise.log10,
+        **hyperbolic.TRANSLATIONS,
+        aten.leaky_relu.default: pointwise.leaky_relu,
+        aten.addcmul.default: pointwise.addcmul,
+        aten.addcdiv.default: pointwise.addcdiv,
+        aten.hardtanh.default: pointwise.hardtanh,
         aten.rrelu.default: pointwise.rrelu,
         aten.hypot.default: pointwise.hypot,
+        aten.remainder.Tensor: pointwise.remainder,
+        aten.remainder.Scalar: pointwise.remainder_scalar,
+        aten.remainder.Scalar_Tensor: pointwise.remainder_of_scalar,
+        aten.fmod.Tensor: pointwise.fmod,
+        aten.fmod.Scalar: pointwise.fmod_scalar,
+        aten.pow.Tensor_Tensor: pointwise.pow_tensor,
+        aten.pow.Tensor_Scalar: pointwise.pow_scalar,
+        aten.square.default: pointwise.square,
         aten.signbit.default: pointwise.signbit,
         aten.copysign.Tensor: pointwise.copysign,
         aten.copysign.Scalar: pointwise.copysign_scalar,
@@ -64,7 +102,7 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
         aten.sort.stable: ordering.sort_stable,
         aten.argsort.stable: ordering.argsort_stable,
         aten.kthvalue.default: ordering.kthvalue,
-        aten.cumprod.default: ordering.cumprod,
+        aten.cumprod.default: ordering.cumprod if opset < 26 else ordering.cumprod_node,
         aten.amax.default: ordering.amax,
         aten.amin.default: ordering.amin,
         aten.mean.dim: ordering.mean_dim,
@@ -83,14 +121,16 @@ def translation_table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]
         aten.trunc.default: integers.trunc,
         aten.isnan.default: integers.isnan,
         aten.isfinite.default: integers.isfinite,
+        **dict.fromkeys((aten.any.default, aten.any.dim, aten.any.dims), integers.truth("ReduceMax")),
+        **dict.fromkeys((aten.all.default, aten.all.dim, aten.all.dims), integers.truth("ReduceMin")),
         aten.relu.default: integers.relu,
-        **dict.fromkeys((aten.__lshift__.Tensor, aten.__lshift__.Scalar), integers.shift_left),
-        **dict.fromkeys((aten.__rshift__.Tensor, aten.__rshift__.Scalar), integers.shift_right),
+        **dict.fromkeys((aten.__lshift__.Tensor, aten.__lshift__.Scalar), bits.shift_left),
+        **dict.fromkeys((aten.__rshift__.Tensor, aten.__rshift__.Scalar), bits.shift_right),
         **dict.fromkeys(
-            (aten.bitwise_left_shift.Tensor, aten.bitwise_left_shift.Tensor_Scalar), integers.shift_left
+            (aten.bitwise_left_shift.Tensor, aten.bitwise_left_shift.Tensor_Scalar), bits.shift_left
         ),
         **dict.fromkeys(
-            (aten.bitwise_right_shift.Tensor, aten.bitwise_right_shift.Tensor_Scalar), integers.shift_right
+            (aten.bitwise_right_shift.Tensor, aten.bitwise_right_shift.Tensor_Scalar), bits.shift_right
         ),
         aten.linear.default: integers.linear,
         aten.addmm.default: integers.addmm,
@@ -140,19 +180,23 @@ def unbind(x: OnnxValue, dim: int = 0) -> Sequence[OnnxValue]:
     return [op.Gather(x, op.Constant(value_int=i), axis=dim) for i in range(count)]
 
 
+def reshape(x: OnnxValue, shape: Sequence[Any]) -> OnnxValue:
+    """A size of 0 is a size; torch.onnx lets it stand for the operand's own, as ONNX does unless told."""
+    op = operators(18)
+    given = any(isinstance(size, int) and size == -1 for size in shape)
+    return op.Reshape(x, _spatial(shape), allowzero=int(not given and not all(map(_is_positive, shape))))
+
+
+def _is_positive(size: Any) -> bool:
+    return isinstance(size, int) and size > 0
+
+
 def movedim(x: OnnxValue, source: int, destination: int) -> OnnxValue:
     op = operators(18)
     rank = len(x.shape)
     order = [axis for axis in range(rank) if axis != source % rank]
     order.insert(destination % rank, source % rank)
     return op.Transpose(x, perm=order)
-
-
-def to_dtype(
-    x: OnnxValue, dtype: int, non_blocking: bool = False, copy: bool = False, memory_format: int | None = None
-) -> OnnxValue:
-    op = operators(18)
-    return op.Identity(x) if x.dtype == dtype else op.Cast(x, to=dtype)
 
 
 # -- convolution, normalisation ------------------------------------------------------------------
@@ -180,6 +224,11 @@ def batch_norm(
         )
     weight = _filled(1.0, running_mean) if weight is None else weight
     bias = _filled(0.0, running_mean) if bias is None else bias
+    if is_double(x):
+        columns = ints(-1, *[1] * (len(x.shape) - 2))
+        factor = op.Div(weight, op.Sqrt(op.Add(running_var, scalar(eps, x))))
+        centred = op.Sub(x, op.Reshape(running_mean, columns))
+        return op.Add(op.Mul(centred, op.Reshape(factor, columns)), op.Reshape(bias, columns))
     return op.BatchNormalization(x, weight, bias, running_mean, running_var, epsilon=eps)
 
 
@@ -241,6 +290,6 @@ def _spatial(sizes: Sequence[Any]) -> OnnxValue:
     """Sizes, some of them computed, as one 1-d tensor."""
     if all(isinstance(s, int) for s in sizes):
         return ints(*sizes)
-    op = operators(19)
+    op = operators(18)
     parts = [ints(s) if isinstance(s, int) else op.Reshape(s, ints(1)) for s in sizes]
     return op.Concat(*parts, axis=0)
