@@ -101,3 +101,10 @@ def test_a_weight_may_have_any_name(name: str) -> None:
     assert [n.rstrip("_") for n in program.constants] == [name]
     x = torch.randn(3, 2)
     assert torch.equal(program(x)[0], x * torch.tensor([1.25671, 2.12347]))
+
+
+@pytest.mark.parametrize("name", ["depth", "notes", "store", "output_names", "graph_inputs", "fake_mode"])
+def test_a_weight_may_be_called_like_anything(name: str) -> None:
+    text = f"g (float[2] x) => (float[2] y) <float[2] {name} = {{3, 5}}> {{ y = Mul(x, {name}) }}"
+    program = import_onnx(onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]>\n{text}'))
+    assert program.check()(torch.ones(2))[0].tolist() == [3.0, 5.0]

@@ -36,6 +36,10 @@ class SizeError(InputError):
     wanted: Any = None
 
 
+class UnknownError(InputError):
+    """A value would have to be known while importing."""
+
+
 class Call:
     """One evaluation of one node: its attributes, outputs and subgraphs.
 
@@ -194,22 +198,24 @@ class Call:
 
     def error(self, what: _Str, hint: _Str | None = None) -> InputError:
         """An error about this node: ``raise call.error("has no kernel shape")``."""
-        domain = f"{self.domain}." if self.domain else ""
         return InputError(
-            f"{domain}{self.op_type} (opset {self.opset}) {what}",
-            code="GO-3006",
-            node=self.name,
-            layer=self.name,
-            hint=hint,
+            f"{self._title()} {what}", code="GO-3006", node=self.name, layer=self.name, hint=hint
         )
 
-    def unknown(self, index: _Int, why: _Str = "") -> InputError:
+    def _title(self) -> _Str:
+        domain = f"{self.domain}." if self.domain else ""
+        return f"{domain}{self.op_type} (opset {self.opset})"
+
+    def unknown(self, index: _Int, why: _Str = "") -> UnknownError:
         """An error for an input that has to be known while importing and is not."""
         source = self.node.inputs[index]
         name = str(source.name) if source is not None else f"input {index}"
-        return self.error(
-            f"needs its input {index} ({name!r}) to be known while importing, but the model computes it "
-            f"from data{'; ' if why else ''}{why}",
+        return UnknownError(
+            f"{self._title()} needs its input {index} ({name!r}) to be known while importing, but the model "
+            f"computes it from data{'; ' if why else ''}{why}",
+            code="GO-3006",
+            node=self.name,
+            layer=self.name,
             hint=f"if {name!r} is an input of the model, fix it: constants={{{name!r}: array}}",
         )
 

@@ -17,7 +17,13 @@ from torch.fx import traceback as fx_traceback
 
 from graphopt._torch import FakeTensorMode, unset_fake_temporarily
 from graphopt.errors import GraphoptError, InputError
-from graphopt.frontends.onnx.boundary import boundary_input, boundary_output, carried_note, input_notes
+from graphopt.frontends.onnx.boundary import (
+    BoundaryInput,
+    boundary_input,
+    boundary_output,
+    carried_note,
+    input_notes,
+)
 from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.constants import ConstantStore
 from graphopt.frontends.onnx.dims import InputShape
@@ -69,6 +75,18 @@ class OnnxModule(nn.Module):
     ) -> None:
         super().__init__()
         bound = bound or {}
+        # Before any constant: a tensor that is called like one of these gets another name.
+        self.output_names: list[str] = []
+        self.notes: list[str] = []
+        self.on_node: Callable[[str], None] | None = None
+        self.fake_mode: FakeTensorMode | None = None
+        self._shared_axes: list[list[tuple[int, int]]] = []
+        self._nodes_run = 0
+        self.depth = 0
+        self._fetch: Fetch = self._attribute
+        self.graph_inputs: list[ir.Value] = []
+        self._inputs: list[BoundaryInput] = []
+        self._absent: list[ir.Value] = []
         self.store = ConstantStore(self, _statistics(model))
         self._model = model
         self._definitions = definitions
@@ -90,14 +108,6 @@ class OnnxModule(nn.Module):
             if v not in self._constants and v not in self._absent
         ]
         self.graph_inputs = [tensor for item in self._inputs for tensor in item.tensors]
-        self.output_names: list[str] = []
-        self.notes: list[str] = []
-        self.on_node: Callable[[str], None] | None = None
-        self.fake_mode: FakeTensorMode | None = None
-        self._shared_axes: list[list[tuple[int, int]]] = []
-        self._nodes_run = 0
-        self.depth = 0
-        self._fetch: Fetch = self._attribute
 
     def share_axes(self, shapes: Sequence[InputShape]) -> None:
         """Declares which axes of the inputs have one size: those that ``shapes`` names alike."""

@@ -31,7 +31,7 @@ def conditional(call: Call, condition: Value) -> tuple[Value, ...]:
     region = call.region(graphs)
     (chosen, form), (other, other_form) = [region.attempt(partial(_leaves, call, g)) for g in graphs]
     if form != other_form:
-        raise call.error("selects between sequences of different lengths, or a sequence and a tensor")
+        raise call.unknown(0, "its branches give sequences of different lengths, or a sequence and a tensor")
     selected = [i for i, pair in enumerate(zip(chosen, other, strict=True)) if not _same(*pair)]
     if selected:
 
@@ -74,4 +74,4 @@ def _check_alike(call: Call, chosen: list[torch.Tensor], other: list[torch.Tenso
             left, right = (
                 f"{str(v.dtype).removeprefix('torch.')}{[str(n) for n in v.shape]}" for v in (a, b)
             )
-            raise call.error(f"selects a result {index} that is {left} or {right}; data decides which")
+            raise call.unknown(0, f"its result {index} is {left} or {right}")

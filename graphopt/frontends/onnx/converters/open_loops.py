@@ -1,7 +1,7 @@
-"""Loops whose number of steps sizes or data decide: ``torch.while_loop`` and ``torch``'s ``scan``.
+"""Loops whose number of steps sizes or data decide: ``torch.while_loop`` and torch's ``scan``.
 
-Their state keeps its shape and dtype from step to step.  ONNX allows a state to grow; such a loop has no
-form in torch unless it is unrolled.
+Their state keeps its shape and dtype from step to step.  ONNX allows a state to grow, and bodies that need
+to know which step it is; such a loop has no form in torch unless it is unrolled.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 
 from graphopt._torch import scan_op, statically_known_true, while_loop_op
-from graphopt.frontends.onnx.call import Call
+from graphopt.errors import InputError
+from graphopt.frontends.onnx.call import Call, UnknownError
 from graphopt.frontends.onnx.values import Constant, HostValue, Value
 
 _LARGEST_CAPACITY = 1 << 16
@@ -19,72 +20,100 @@ _LARGEST_CAPACITY = 1 << 16
 
 
 def open_loop(call: Call, count: Value, start: Value, state: list[Value]) -> tuple[Value, ...]:
-    """A Loop that stays one.
+    """A Loop that stays one: final states, then what the steps gave, stacked.
 
-    Collected outputs need to know how many there will be: the number of steps is one that data decides if the
+    Stacked outputs need to know how many there will be: the number of steps is one that data decides if the
     condition does, and then the largest number has to be known while importing.
     """
-    body = call.graph("body")
-    carried = _tensors(call, state)
-    region = call.region([body])
-
-    def step(index: torch.Tensor, *states: torch.Tensor) -> list[Value]:
-        return call.run(body, [index, HostValue.of(True, torch.bool), *states])
-
-    def tensors_of(keep_on: Value, *given: Value) -> list[torch.Tensor]:
-        return [call.as_tensor(keep_on, "condition").reshape(()), *_tensors(call, given)]
-
-    def results(index: torch.Tensor, *states: torch.Tensor) -> list[torch.Tensor]:
-        return tensors_of(*step(index, *states))
-
-    first = torch.zeros((), dtype=torch.int64)
-    tried = region.attempt(lambda: step(first, *carried))
-    keep_on = tried[0].host() if isinstance(tried[0], Constant) else tried[0]
-    counted = isinstance(keep_on, HostValue) and bool(keep_on.number())
-    known = region.attempt(lambda: tensors_of(*tried))
-    _check_state(call, carried, known[1 : 1 + len(carried)])
-    collected = known[1 + len(carried) :]
+    loop = _OpenLoop(call, state)
     limit = None if count is None else call.host(0)
     begin = None if start is None else call.host(1)
-    always = counted and (start is None or (begin is not None and bool(begin.number())))
-    if collected and always and limit is not None:
-        places = torch.arange(limit.number(), dtype=torch.int64)
-
-        def place(*arguments: torch.Tensor) -> list[torch.Tensor]:
-            return results(arguments[-1], *arguments[:-1])[1:]
-
-        return tuple(scan_op(region.body(place, known[1:]), carried, [places], region.operands))
+    counted = loop.goes_on and (start is None or (begin is not None and bool(begin.number())))
+    if loop.collected and counted and limit is not None:
+        return loop.as_scan(limit)
     end = torch.full((), torch.iinfo(torch.int64).max, dtype=torch.int64)
     if count is not None:
         end = call.as_tensor(count, "count").reshape(()).to(torch.int64)
     go = torch.ones((), dtype=torch.bool) if start is None else call.as_tensor(start, "condition").reshape(())
-    buffers: list[torch.Tensor] = []
-    if collected:
-        capacity = _capacity(call, limit, end if always else None)
-        buffers = [torch.zeros((capacity, *y.shape), dtype=y.dtype) for y in collected]
+    return loop.as_while_loop(end, go, limit, counted)
 
-    def going(index: torch.Tensor, end: torch.Tensor, go: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
-        return torch.logical_and(go, index < end)
 
-    def advance(
-        index: torch.Tensor, end: torch.Tensor, go: torch.Tensor, *rest: torch.Tensor
-    ) -> list[torch.Tensor]:
-        states, rows = rest[: len(carried)], rest[len(carried) :]
-        keep_on, *given = results(index, *states)
-        next_states, new = given[: len(carried)], given[len(carried) :]
-        filled = [b.index_copy(0, index.reshape(1), y.unsqueeze(0)) for b, y in zip(rows, new, strict=True)]
-        return [index + 1, end, keep_on, *next_states, *filled]
+class _OpenLoop:
+    """The body of a Loop, as torch's loops need it.
 
-    initial = [first, end, go, *carried, *buffers]
-    step_body = region.body(advance, [first, end, *known[: 1 + len(carried)], *buffers])
-    index, _, _, *final = while_loop_op(going, step_body, tuple(initial), region.operands)  # type: ignore[arg-type]
-    states, rows = final[: len(carried)], final[len(carried) :]
-    if rows and not always:
-        taken = index.item()
-        torch._check(taken >= 0)
-        torch._check(taken <= rows[0].shape[0])
-        rows = [b.narrow(0, 0, taken) for b in rows]
-    return (*states, *rows)
+    Attributes:
+        carried: the states before the first step.
+        known: of one step on fake tensors: the condition, the states, what is collected.
+        collected: the last of these.
+        goes_on: the condition holds after every step.
+    """
+
+    def __init__(self, call: Call, state: list[Value]) -> None:
+        self.call = call
+        self.body = call.graph("body")
+        self.carried = _tensors(call, state)
+        self.region = call.region([self.body])
+        self.first = torch.zeros((), dtype=torch.int64)
+        try:
+            tried = self.region.attempt(lambda: self.step(self.first, *self.carried))
+        except UnknownError as error:
+            raise _refused(call, error.message) from error
+        keep_on = tried[0].host() if isinstance(tried[0], Constant) else tried[0]
+        self.goes_on = isinstance(keep_on, HostValue) and bool(keep_on.number())
+        self.known = self.region.attempt(lambda: self.tensors_of(tried))
+        self.collected = self.known[1 + len(self.carried) :]
+        _check_state(call, self.carried, self.known[1 : 1 + len(self.carried)])
+
+    def step(self, index: torch.Tensor, *states: torch.Tensor) -> list[Value]:
+        return self.call.run(self.body, [index, HostValue.of(True, torch.bool), *states])
+
+    def tensors_of(self, results: Sequence[Value]) -> list[torch.Tensor]:
+        keep_on = self.call.as_tensor(results[0], "condition").reshape(())
+        return [keep_on, *_tensors(self.call, results[1:])]
+
+    def as_scan(self, limit: HostValue) -> tuple[torch.Tensor, ...]:
+        """Over the numbers of the steps."""
+
+        def body(*arguments: torch.Tensor) -> list[torch.Tensor]:
+            *states, index = arguments
+            return self.tensors_of(self.step(index, *states))[1:]
+
+        places = torch.arange(limit.number(), dtype=torch.int64)
+        inner = self.region.body(body, self.known[1:])
+        return tuple(scan_op(inner, self.carried, [places], self.region.operands))
+
+    def as_while_loop(
+        self, end: torch.Tensor, go: torch.Tensor, limit: HostValue | None, counted: bool
+    ) -> tuple[torch.Tensor, ...]:
+        """While ``go`` and fewer than ``end`` steps are done; what is collected fills a buffer."""
+        count = len(self.carried)
+        buffers: list[torch.Tensor] = []
+        if self.collected:
+            rows = _capacity(self.call, limit, end if counted else None)
+            buffers = [torch.zeros((rows, *y.shape), dtype=y.dtype) for y in self.collected]
+
+        def goes(index: torch.Tensor, end: torch.Tensor, go: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+            return torch.logical_and(go, index < end)
+
+        def body(
+            index: torch.Tensor, end: torch.Tensor, go: torch.Tensor, *rest: torch.Tensor
+        ) -> list[torch.Tensor]:
+            keep_on, *given = self.tensors_of(self.step(index, *rest[:count]))
+            filled = [
+                buffer.index_copy(0, index.reshape(1), row.unsqueeze(0))
+                for buffer, row in zip(rest[count:], given[count:], strict=True)
+            ]
+            return [index + 1, end, keep_on, *given[:count], *filled]
+
+        initial = (self.first, end, go, *self.carried, *buffers)
+        inner = self.region.body(body, [self.first, end, *self.known[: 1 + count], *buffers])
+        taken, _, _, *final = while_loop_op(goes, inner, initial, self.region.operands)  # type: ignore[arg-type]
+        if not buffers or counted:
+            return tuple(final)
+        steps = taken.item()
+        torch._check(steps >= 0)
+        torch._check(steps <= buffers[0].shape[0])
+        return (*final[:count], *(b.narrow(0, 0, steps) for b in final[count:]))
 
 
 def _capacity(call: Call, limit: HostValue | None, steps: torch.Tensor | None) -> int | torch.SymInt:
@@ -102,7 +131,7 @@ def _capacity(call: Call, limit: HostValue | None, steps: torch.Tensor | None) -
     else:
         capacity = _LARGEST_CAPACITY + 1
     if isinstance(capacity, int) and capacity > _LARGEST_CAPACITY:
-        raise call.error("collects outputs of a number of steps that data decides and nothing bounds")
+        raise _refused(call, "collects outputs, and nothing bounds how many")
     return capacity
 
 
@@ -117,7 +146,10 @@ def open_scan(
     def step(*arguments: torch.Tensor) -> list[torch.Tensor]:
         return _tensors(call, call.run(body, arguments))
 
-    known = region.attempt(lambda: step(*carried, *(x.select(0, 0) for x in sources)))
+    try:
+        known = region.attempt(lambda: step(*carried, *(x.select(0, 0) for x in sources)))
+    except UnknownError as error:
+        raise _refused(call, error.message) from error
     _check_state(call, carried, known[: len(carried)])
     results = scan_op(region.body(step, known), carried, list(sources), region.operands)
     return list(results[: len(carried)]), list(results[len(carried) :])
@@ -125,7 +157,7 @@ def open_scan(
 
 def _tensors(call: Call, values: Sequence[Value]) -> list[torch.Tensor]:
     if any(v is None or isinstance(v, list) for v in values):
-        raise call.error("carries a sequence or an optional through a number of steps that is not known")
+        raise _refused(call, "carries a sequence or an optional from step to step")
     return [call.as_tensor(v, f"state {i}") for i, v in enumerate(values)]
 
 
@@ -138,6 +170,16 @@ def _check_state(call: Call, before: Sequence[torch.Tensor], after: Sequence[tor
             left, right = (
                 f"{str(v.dtype).removeprefix('torch.')}{[str(n) for n in v.shape]}" for v in (a, b)
             )
-            raise call.error(
-                f"changes its state {index} from {left} to {right}, in a number of steps that is not known"
-            )
+            raise _refused(call, f"changes its state {index} from {left} to {right}")
+
+
+def _refused(call: Call, why: str) -> InputError:
+    """The error for a loop that could only be unrolled; it names the input that decides the steps."""
+    if call.op_type == "Loop":
+        for index, given in enumerate(call.inputs[:2]):
+            if given is not None and call.host(index) is None:
+                return call.unknown(index, why)
+    return call.error(
+        f"runs a number of times that is not known, or is too large to be unrolled, and {why}",
+        hint="fix the dimension: --dim NAME=SIZE, or dims={name: size}",
+    )
