@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ceilings import ceilings
 from benchmarks.latency_files import FILES
 from benchmarks.zoo import entry
 
@@ -61,9 +63,26 @@ def main(arguments: list[str] | None = None) -> int:
             rows.append(row)
             print(format_row(row, options.engines), flush=True)
     if options.json:
-        report = {"threads": options.threads, "dynamic": options.dynamic, "models": rows}
+        report = {
+            "machine": machine(),
+            "threads": options.threads,
+            "dynamic": options.dynamic,
+            "engines": options.engines,
+            "ceilings": ceilings(options.threads),
+            "models": rows,
+        }
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0 if not any("failed" in row for row in rows) else 1
+
+
+def machine() -> str:
+    """The processor's name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def measure(name: str, options: argparse.Namespace, root: Path) -> dict[str, Any]:
@@ -81,7 +100,8 @@ def measure(name: str, options: argparse.Namespace, root: Path) -> dict[str, Any
         times = take_turns(files, folder / "inputs.npz", options.threads, options.rounds, options.seconds)
     except GraphoptError as error:
         return {**row, "failed": str(error)}
-    return {**row, **summary(times)}
+    work = json.loads((folder / "work.json").read_text())
+    return {**row, "work": work, **summary(times)}
 
 
 def prepare(name: str, options: argparse.Namespace, folder: Path) -> str | None:

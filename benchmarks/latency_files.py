@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -43,6 +44,9 @@ def prepare(name: str, size: str, dynamic: bool, folder: Path, engines: list[str
     model = get(name, "small" if size == "small" else "full")
     arrays = {n: t.numpy() for n, t in zip(model.input_names, model.inputs, strict=True)}
     np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]
+    work = folder / "work.json"
+    if not work.exists():
+        work.write_text(json.dumps(work_of(model)))
     wanted = {e: folder / FILES[e] for e in engines if not (folder / FILES[e]).exists()}
     if "onnxruntime" in wanted:
         shutil.copyfile(onnx_file(model, name, size), wanted["onnxruntime"])
@@ -54,6 +58,18 @@ def prepare(name: str, size: str, dynamic: bool, folder: Path, engines: list[str
     if "graphopt" in wanted:
         cleaned = PassManager([P.Cleanup()], verify="off").run(program).program
         graphopt.compile(cleaned, target="cpu").save(wanted["graphopt"])
+
+
+def work_of(model: Model) -> dict[str, int]:
+    """Operations of products and convolutions, and bytes of weights, inputs and outputs, of one run."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    program = model.capture(dynamic=False)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        outputs = program(*model.inputs)
+    tensors = [*program.constants.values(), *model.inputs, *outputs]
+    return {"flops": counter.get_total_flops(), "bytes": sum(t.nbytes for t in tensors)}
 
 
 def onnx_file(model: Model, name: str, size: str) -> Path:

@@ -1,0 +1,76 @@
+"""Writes ``docs/performance.md`` from what ``python -m benchmarks.latency --json`` measured.
+
+``python -m benchmarks.performance one-thread.json two-threads.json``: a table for each file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+
+_HEAD = """\
+# Performance
+
+Written by `python -m benchmarks.performance`, from `python -m benchmarks.latency --json`: float32, no tuning,
+fixed sizes unless a table says otherwise. Every engine runs in a process of its own, and they take turns;
+milliseconds are medians, and *faster than* is the median over the rounds of the other engine's time over
+ours (above 1: ours is faster).
+
+*Of the roof* is the least time that the machine's two ceilings allow, over our time. Both are measured: the
+rate of a large matrix product of torch, and that of reading memory. The work is the operations of products
+and convolutions (two a multiply-add), and the bytes of weights, inputs and outputs, each moved once.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.performance", description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, metavar="JSON")
+    parser.add_argument("--output", type=Path, default=PAGE, metavar="FILE")
+    options = parser.parse_args(arguments)
+    sections = [section(json.loads(path.read_text())) for path in options.files]
+    options.output.write_text("\n".join([_HEAD, *sections]))
+    return 0
+
+
+def section(report: Mapping[str, Any]) -> str:
+    """The table of one report, under its heading."""
+    threads, roof = report["threads"], report["ceilings"]
+    rows = [r for r in report["models"] if "failed" not in r]
+    engines = [e for e in report["engines"] if e != "graphopt"]
+    lines = [
+        f"## {threads} thread{'s' if threads > 1 else ''}{', sizes open' if report['dynamic'] else ''}",
+        "",
+        f"{report['machine']}; ceilings {roof['gflops']:.0f} GFLOP/s and {roof['gbs']:.0f} GB/s.",
+        "",
+        "| model | ours, ms | " + "".join(f"{e}, ms | faster than {e} | " for e in engines) + "of the roof |",
+        "|---" * (3 + 2 * len(engines)) + "|",
+    ]
+    for row in rows:
+        others = "".join(f"{row[e]['median_ms']:.2f} | {row[e]['ratio']:.2f} | " for e in engines)
+        share = roof_share(row["work"], row["graphopt"]["median_ms"], roof)
+        lines.append(f"| {row['model']} | {row['graphopt']['median_ms']:.2f} | {others}{share:.0%} |")
+    means = "".join(f" | {_mean([r[e]['ratio'] for r in rows]):.2f} | " for e in engines)
+    lines.append(f"| geometric mean | | {means.removeprefix(' ')}|".replace("| |  |", "| | |"))
+    failed = [f"- {r['model']}: {r['failed']}" for r in report["models"] if "failed" in r]
+    return "\n".join([*lines, *([""] + failed if failed else []), ""])
+
+
+def roof_share(work: Mapping[str, float], milliseconds: float, roof: Mapping[str, float]) -> float:
+    """The least time that the ceilings allow over the measured one."""
+    least = max(work["flops"] / (roof["gflops"] * 1e9), work["bytes"] / (roof["gbs"] * 1e9))
+    return least * 1e3 / milliseconds
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
