@@ -80,6 +80,11 @@ class Context:
         self.registers = registers
         self.channels_last = False
 
+    @property
+    def lanes(self) -> int | None:
+        """Float32 elements of a vector register; None where the code is not for a CPU."""
+        return None if self.registers is None else self.registers.lanes
+
     def plane(self, rank: int, spatial: int) -> slice:
         """Where the ``spatial`` axes stand among the ``rank`` axes of an image."""
         last = rank - 1 if self.channels_last else rank

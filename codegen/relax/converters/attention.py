@@ -15,6 +15,7 @@ from graphopt.codegen.relax.converters.shape import permute_axes
 from graphopt.codegen.relax.dtypes import FLOATS, arithmetic_dtype
 from graphopt.codegen.relax.elementwise import load
 from graphopt.codegen.relax.registry import converter
+from graphopt.codegen.relax.rows import reduce_rows
 from graphopt.codegen.relax.symbols import int64
 
 aten = torch.ops.aten
@@ -93,8 +94,7 @@ def _masked_softmax(
             return value
 
         logits = te.compute(shape, logit, name="logits")
-        k = te.reduce_axis((0, shape[-1]), "k")
-        peak = te.compute(rows, lambda *i: te.max(logits(*i[:-1], k), axis=k), name="peak")
+        peak = reduce_rows("peak", rows, shape[-1], lambda i, k: logits(*i[:-1], k), te.max, context.lanes)
 
         def exponential(*i: Any) -> Any:
             top = peak(*i[:-1], 0)
@@ -103,8 +103,7 @@ def _masked_softmax(
             return s.exp(logits(*i) - top)
 
         exps = te.compute(shape, exponential, name="exp")
-        k2 = te.reduce_axis((0, shape[-1]), "k")
-        sums = te.compute(rows, lambda *i: te.sum(exps(*i[:-1], k2), axis=k2), name="sum")
+        sums = reduce_rows("sum", rows, shape[-1], lambda i, k: exps(*i[:-1], k), te.sum, context.lanes)
 
         def element(*i: Any) -> Any:
             total = sums(*i[:-1], 0)

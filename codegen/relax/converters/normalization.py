@@ -20,7 +20,9 @@ from graphopt.codegen.relax.context import (
 )
 from graphopt.codegen.relax.converters.reduction import count, mean_and_variance
 from graphopt.codegen.relax.dtypes import FLOATS, arithmetic_dtype
+from graphopt.codegen.relax.reducers import SUM
 from graphopt.codegen.relax.registry import converter
+from graphopt.codegen.relax.rows import reduce_rows
 
 aten = torch.ops.aten
 
@@ -118,7 +120,7 @@ def _normalized(
     wide = arithmetic_dtype(dtype)
 
     def define(data: te.Tensor, *affine: te.Tensor) -> te.Tensor:
-        means, variances = mean_and_variance(data, axes, wide, s.constant(0, wide))
+        means, variances = mean_and_variance(data, axes, wide, s.constant(0, wide), context.lanes)
         inverse = te.compute(
             list(means.shape),
             lambda *i: s.constant(1, wide) / tirx.sqrt(variances(*i) + s.constant(eps, wide)),
@@ -203,15 +205,22 @@ def rms_norm(
     one = tirx.IntImm("int64", 1)
 
     def define(data: te.Tensor, *w: te.Tensor) -> te.Tensor:
-        taps = [te.reduce_axis((0, shape[k]), f"k{k}") for k in axes]
         rows = [*shape[:first], *([one] * len(axes))]
         total = s.cast(count(shape, axes), wide)
 
-        def square(*i: Any) -> Any:
-            value = s.cast(data(*i[:first], *taps), wide)
-            return te.sum(value * value, axis=taps)
+        def square(place: Sequence[Any]) -> Any:
+            value = s.cast(data(*place), wide)
+            return value * value
 
-        squares = te.compute(rows, square, name="squares")
+        if len(axes) == 1:
+            squares = reduce_rows(
+                "squares", rows, shape[-1], lambda i, k: square([*i[:-1], k]), SUM, context.lanes
+            )
+        else:
+            taps = [te.reduce_axis((0, shape[k]), f"k{k}") for k in axes]
+            squares = te.compute(
+                rows, lambda *i: te.sum(square([*i[:first], *taps]), axis=taps), name="squares"
+            )
         inverse = te.compute(
             rows,
             lambda *i: s.constant(1, wide) / tirx.sqrt(squares(*i) / total + s.constant(eps, wide)),
@@ -237,10 +246,11 @@ def softmax_along(context: Context, x: Expr, axis: int, dtype: str, *, logarithm
 
     def define(data: te.Tensor) -> te.Tensor:
         def over(name: str, reducer: Any, term: Any) -> te.Tensor:
-            k = te.reduce_axis((0, shape[axis]), "k")
-            return te.compute(
-                rows, lambda *i: reducer(term(i, [*i[:axis], k, *i[axis + 1 :]]), axis=k), name=name
-            )
+            def at(i: Any, k: Any) -> Any:
+                return term(i, [*i[:axis], k, *i[axis + 1 :]])
+
+            lanes = context.lanes if axis == len(shape) - 1 else None
+            return reduce_rows(name, rows, shape[axis], at, reducer, lanes)
 
         def row(i: Any) -> list[Any]:
             return [*i[:axis], 0, *i[axis + 1 :]]

@@ -14,6 +14,7 @@ from graphopt.codegen.relax.dtypes import BUT_BFLOAT16, FLOATS, arithmetic_dtype
 from graphopt.codegen.relax.elementwise import elementwise
 from graphopt.codegen.relax.reducers import ALL, ANY, ARGMAX, ARGMIN, MAX, MIN, PRODUCT, SUM
 from graphopt.codegen.relax.registry import converter
+from graphopt.codegen.relax.rows import reduce_rows
 
 aten = torch.ops.aten
 
@@ -227,18 +228,21 @@ def argmin(context: Context, x: Expr, dim: int | None, keepdim: bool) -> Expr:
 
 
 def mean_and_variance(
-    data: te.Tensor, axes: Sequence[int], wide: str, correction: Any
+    data: te.Tensor, axes: Sequence[int], wide: str, correction: Any, lanes: int | None
 ) -> tuple[te.Tensor, te.Tensor]:
     """Two-pass mean and variance over ``axes``, kept as axes of size 1.
 
     Args:
         correction: subtracted from the count in the variance's divisor (a TIR scalar of ``wide``).
+        lanes: see :func:`reduce_rows`.
     """
     sizes = list(data.shape)
     shape = [tirx.IntImm("int64", 1) if i in axes else size for i, size in enumerate(sizes)]
     total = s.cast(count(sizes, axes), wide)
 
     def over(name: str, term: Callable[..., Any]) -> te.Tensor:
+        if list(axes) == [len(sizes) - 1]:
+            return reduce_rows(name, shape, sizes[-1], lambda i, k: term(i, [*i[:-1], k]), SUM, lanes)
         taps = {axis: te.reduce_axis((0, sizes[axis]), f"k{axis}") for axis in axes}
 
         def element(*index: Any) -> Any:
@@ -266,7 +270,7 @@ def _variance(context: Context, x: Expr, dim: Any, correction: Any, keepdim: boo
     less = s.constant(1.0 if correction is None else float(correction), wide)
 
     def define(data: te.Tensor) -> te.Tensor:
-        _, variance = mean_and_variance(data, axes, wide, less)
+        _, variance = mean_and_variance(data, axes, wide, less, context.lanes)
 
         def element(*index: Any) -> Any:
             kept = index if keepdim else [0 if i is None else i for i in _spread(index, axes, rank_of(x))]

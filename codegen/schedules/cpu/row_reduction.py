@@ -83,6 +83,9 @@ def _split_sum(schedule: s_tir.Schedule, block: Block, lanes: int) -> None:
     inner, result = block.axes[-1], block.stmt.writes
     if inner.kind != REDUCTION or inner.extent is None or inner.extent < 4 * lanes or len(result) != 1:
         return
+    along = block.last_written_axis()
+    if along is not None and block.axes[along].extent == lanes:
+        return  # these are partial sums
     width = max(w for w in range(1, lanes + 1) if inner.extent % w == 0)
     if width < 4:
         return
@@ -92,8 +95,12 @@ def _split_sum(schedule: s_tir.Schedule, block: Block, lanes: int) -> None:
 
 def _vectorize_inside(schedule: s_tir.Schedule, handle: Any, lanes: int) -> None:
     """Vectorise a block along its last independent axis, below the loop that all blocks share."""
-    axes = Block(schedule, handle).axes
+    block = Block(schedule, handle)
+    axes = block.axes
     loops = schedule.get_loops(handle)[1:]
+    if block.is_reduction and len(loops) == len(axes):
+        _vectorize_partial(schedule, block, loops, lanes)
+        return
     if not loops or axes[-1].kind == REDUCTION:
         return
     inner = loops[-1]
@@ -101,6 +108,19 @@ def _vectorize_inside(schedule: s_tir.Schedule, handle: Any, lanes: int) -> None
     if extent is None or extent > 4 * lanes:
         _, inner = schedule.split(inner, factors=[None, lanes])
     schedule.vectorize(inner)
+
+
+def _vectorize_partial(schedule: s_tir.Schedule, block: Block, loops: list[Any], lanes: int) -> None:
+    """Partial sums of a row in one register: a step of the reduction adds a vector to it."""
+    position = block.last_written_axis()
+    if position is None or not 1 < (loop_extent(schedule, loops[position]) or 0) <= lanes:
+        return
+    lane = loops[position]
+    others = [loop for loop in loops if loop is not lane]
+    schedule.reorder(*others, lane)
+    first = next(loop for loop, axis in zip(loops, block.axes, strict=True) if axis.kind == REDUCTION)
+    schedule.vectorize(lane)
+    schedule.decompose_reduction(block.handle, first)
 
 
 ROW_REDUCTION = ScheduleRule("row-reduction", _applies, _apply)
