@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 from tvm import ir, relax, te, tirx
+from tvm.script.ir_builder import tirx as T
 
-from graphopt.codegen.relax.context import Context, Expr, Unsupported
+from graphopt.codegen.relax.context import Context, Expr, Unsupported, constant_expr, rank_of
+from graphopt.codegen.relax.converters.indexing import block
 from graphopt.codegen.relax.dtypes import tvm_dtype
-from graphopt.codegen.relax.symbols import UnboundSymbol
+from graphopt.codegen.relax.symbols import UnboundSymbol, int64
 from graphopt.codegen.relax.weights import weight_of
 from graphopt.ir.bodies import body
 
@@ -36,6 +38,8 @@ def convert_control_flow(lowering: Lowering, node: fx.Node) -> tuple[Expr, ...]:
         Unsupported: operands or results that a Relax function cannot take or give.
         UnboundSymbol: a size that data decides.
     """
+    if any(isinstance(v, torch.Tensor) and v.is_complex() for v in node.meta["val"]):
+        raise Unsupported("a complex result")
     return _CONVERTERS[node.target](lowering, node)
 
 
@@ -92,8 +96,7 @@ def _body(
     assert owner is not None and isinstance(graph, fx.Node)
     module = body(owner, graph)
     assert module is not None
-    (results,) = module.graph.output_node().args
-    for result in results if isinstance(results, (list, tuple)) else [results]:
+    for result in _outputs(module):
         if not isinstance(result, fx.Node) or not isinstance(result.meta["val"], torch.Tensor):
             raise Unsupported("a result that is not a tensor")
     placeholders = module.graph.find_nodes(op="placeholder")[states:]
@@ -130,15 +133,19 @@ def _with_weights(module: fx.GraphModule, weights: dict[fx.Node, torch.Tensor]) 
 def _results(inner: Lowering, module: fx.GraphModule, like: Sequence[Any]) -> list[Expr]:
     """Walks a body whose placeholders are bound; its results, typed as ``like`` says."""
     inner.walk(module)
-    (found,) = module.graph.output_node().args
     results = []
-    for node, value in zip(found if isinstance(found, (list, tuple)) else [found], like, strict=True):
+    for node, value in zip(_outputs(module), like, strict=True):
         result, ty = (
             inner.result(node),
             relax.TensorType(inner.symbols.shape(value.shape), tvm_dtype(value.dtype)),
         )
         results.append(result if result.ty == ty else inner.builder.match_cast(result, ty))
     return results
+
+
+def _outputs(module: fx.GraphModule) -> list[Any]:
+    (found,) = module.graph.output_node().args
+    return list(found) if isinstance(found, (list, tuple)) else [found]
 
 
 def _bind(inner: Lowering, module: fx.GraphModule, values: Sequence[Expr]) -> None:
@@ -158,8 +165,8 @@ def _fields(lowering: Lowering, call: Expr, count: int) -> tuple[Expr, ...]:
 
 def _cond(lowering: Lowering, node: fx.Node) -> tuple[Expr, ...]:
     """``If`` in a function of its own, whose branches call the functions that the branches became."""
-    predicate, *graphs, operands = node.args
-    assert isinstance(operands, (list, tuple))
+    arguments: Any = node.args
+    predicate, *graphs, operands = arguments
     like = node.meta["val"]
     try:
         for value in like:
@@ -189,8 +196,8 @@ def _cond(lowering: Lowering, node: fx.Node) -> tuple[Expr, ...]:
     flag = _predicate(lowering, node, predicate)
     parameters = [torch.empty((), dtype=torch.bool), *(v.meta["val"] for v in union)]
     chosen = _define(lowering, "choose", parameters, choose, branches=True)
-    arguments = [flag, *(lowering.operand(v) for v in union)]
-    return _fields(lowering, _invoke(lowering, chosen, arguments), len(like))
+    given = [flag, *(lowering.operand(v) for v in union)]
+    return _fields(lowering, _invoke(lowering, chosen, given), len(like))
 
 
 def _predicate(lowering: Lowering, node: fx.Node, predicate: Any) -> Expr:
@@ -218,8 +225,8 @@ def _while_loop(lowering: Lowering, node: fx.Node) -> tuple[Expr, ...]:
     Relax has no loop but recursion, whose depth would be the number of steps.  Here it is at most
     :data:`_DOUBLINGS`, and each step is a call or two more than the body's own.
     """
-    test_graph, body_graph, carried, operands = node.args
-    assert isinstance(carried, (list, tuple)) and isinstance(operands, (list, tuple))
+    arguments: Any = node.args
+    test_graph, body_graph, carried, operands = arguments
     states = _states(carried)
     test, _ = _body(node, test_graph, operands, states=len(states))
     step, given = _body(node, body_graph, operands, states=len(states))
@@ -236,8 +243,8 @@ def _while_loop(lowering: Lowering, node: fx.Node) -> tuple[Expr, ...]:
     types = [*states, *(v.meta["val"] for v in extra)]
     begins = _define(lowering, "loop_begins", types, first)
     function = _loop(lowering, types, len(states), begins, _define(lowering, "loop_step", types, advance))
-    arguments = [lowering.operand(v) for v in [*carried, *extra]]
-    return _fields(lowering, _invoke(lowering, function, arguments), 1 + len(states))[1:]
+    starts = [lowering.operand(v) for v in [*carried, *extra]]
+    return _fields(lowering, _invoke(lowering, function, starts), 1 + len(states))[1:]
 
 
 def _loop(
@@ -283,11 +290,88 @@ def _goes_on(inner: Lowering, node: fx.Node, test: fx.GraphModule, values: Seque
     """The condition of a loop on ``values``."""
     _bind(inner, test, values)
     inner.walk(test)
-    (found,) = test.graph.output_node().args
-    return _predicate(inner, node, found[0] if isinstance(found, (list, tuple)) else found)
+    (found,) = _outputs(test)
+    return _predicate(inner, node, found)
+
+
+# -- scan ------------------------------------------------------------------------------------------
+
+
+def _scan(lowering: Lowering, node: fx.Node) -> tuple[Expr, ...]:
+    """A loop over the position along axis 0; each step writes its rows into the results.
+
+    The results' memory is made here and goes through the steps as state that nothing else reads, so that
+    writing in place is safe and ``n`` steps cost ``n`` rows, not ``n`` copies of the result.
+    """
+    arguments: Any = node.args
+    graph, carried, scanned, operands = arguments
+    states, sources = _states(carried), _states(scanned)
+    if not sources:
+        raise Unsupported("no tensor to scan")
+    step, given = _body(node, graph, operands, states=len(states) + len(sources))
+    extra = [operands[i] for i in given]
+    stacks = [*node.meta["val"]][len(states) :]
+    rows = [n.meta["val"] for n in _outputs(step)[len(states) :]]
+    position, flag = torch.empty(1, dtype=torch.int64), torch.empty((), dtype=torch.bool)
+    own = [position, *states, *stacks]
+
+    def context(inner: Lowering, like: torch.Tensor) -> Context:
+        return Context(node, inner.builder, inner.symbols, (), [like], inner.registers)
+
+    def begins(inner: Lowering, parameters: list[Expr]) -> Expr:
+        return _predicate(inner, node, sources[0].shape[0] > 0)
+
+    def advance(inner: Lowering, parameters: list[Expr]) -> Expr:
+        index, values = parameters[0], parameters[1 : 1 + len(states)]
+        targets = parameters[1 + len(states) : len(own)]
+        inputs, rest = parameters[len(own) : len(own) + len(sources)], parameters[len(own) + len(sources) :]
+        at = context(inner, position)
+        slices = [at.kernel("row", [x, index], _row) for x in inputs]
+        _bind(inner, step, [*values, *slices, *rest])
+        results = _results(inner, step, [*states, *rows])
+        filled = [
+            at.overwrite(
+                "store_row", target, [row if rank_of(row) else at.reshape(row, [1]), index], _store_row
+            )
+            for target, row in zip(targets, results[len(states) :], strict=True)
+        ]
+        length = int64(inner.symbols.size(sources[0].shape[0]))
+        following = at.kernel("next", [index], lambda i: te.compute((1,), lambda k: i(k) + 1))
+        more = context(inner, flag).kernel(
+            "more", [index], lambda i: te.compute((), lambda: i(int64(0)) + 1 < length)
+        )
+        return relax.Tuple([more, following, *results[: len(states)], *filled])
+
+    types = [*own, *sources, *(v.meta["val"] for v in extra)]
+    first = _define(lowering, "scan_begins", types, begins)
+    function = _loop(lowering, types, len(own), first, _define(lowering, "scan_step", types, advance))
+    empty = [
+        lowering.builder.emit(
+            relax.op.builtin.alloc_tensor(
+                relax.ShapeExpr(lowering.symbols.shape(v.shape)), tvm_dtype(v.dtype), 0
+            )
+        )
+        for v in stacks
+    ]
+    zero = constant_expr(torch.zeros(1, dtype=torch.int64))
+    starts = [zero, *map(lowering.operand, carried), *empty, *map(lowering.operand, [*scanned, *extra])]
+    return _fields(lowering, _invoke(lowering, function, starts), 1 + len(own))[2:]
+
+
+def _row(data: te.Tensor, index: te.Tensor) -> te.Tensor:
+    """Kernel: ``data[index]``."""
+    return te.compute(data.shape[1:], lambda *i: data(index(int64(0)), *i), name="row")
+
+
+def _store_row(target: Any, row: Any, index: Any) -> None:
+    """Kernel: ``target[index] = row``; a row of a vector is one of its elements, in a vector."""
+    with block("store_row", row.shape) as place:
+        inside = place if len(target.shape) > 1 else []
+        T.buffer_store(target, row[tuple(place)], [index[0], *inside])
 
 
 _CONVERTERS: dict[Any, Callable[[Lowering, fx.Node], tuple[Expr, ...]]] = {
     _higher_order.cond: _cond,
     _higher_order.while_loop: _while_loop,
+    _higher_order.scan: _scan,
 }

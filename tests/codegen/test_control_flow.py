@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from torch import nn
-from torch._higher_order_ops import while_loop
+from torch._higher_order_ops import scan, while_loop
 from torch.export import Dim
 
 from graphopt.codegen import Artifact, compile, load_artifact, toolchain
@@ -153,12 +153,6 @@ def test_branches_are_saved_and_loaded(tmp_path: Path) -> None:
     verify(program, load_artifact(tmp_path / "model.so")).raise_if_failed()
 
 
-@pytest.mark.skipif(toolchain.find_nvcc() is None, reason="nvcc is not installed")
-def test_branches_compile_for_gpus() -> None:
-    artifact = compile(_program(_used_after), "cuda:sm_90")
-    assert all(k.rule not in ("unscheduled", "runtime") for k in artifact.kernels())
-
-
 # -- while_loop ------------------------------------------------------------------------------------
 
 
@@ -243,6 +237,73 @@ def test_loops_are_saved_and_loaded(tmp_path: Path) -> None:
     verify(program, load_artifact(tmp_path / "model.so"), inputs=inputs).raise_if_failed()
 
 
+# -- scan ------------------------------------------------------------------------------------------
+
+
+def _gated(net: Net, x: Tensor) -> Any:
+    """A recurrent cell; two results of one shape, which must not share their memory."""
+
+    def cell(h: Tensor, e: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        gate = torch.sigmoid(net.linear(h.unsqueeze(0)).squeeze(0) + e)
+        h = gate * h + (1 - gate) * torch.tanh(e)
+        return h, (h * 2, gate - e)
+
+    h, (first, second) = scan(cell, x[0] * 0.5, x)
+    return h, first + x, second
+
+
+def _scalars(net: Net, x: Tensor) -> Any:
+    last, (running, largest) = scan(lambda c, e: (c + e.sum(), (e * c, e.amax())), x.new_zeros(()), x)
+    return last, torch.relu(running) + x, largest
+
+
+def _matrices(net: Net, x: Tensor) -> Any:
+    """States and results as wide as the scanned axis is long, with a branch and a whole tensor inside."""
+
+    def step(state: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+        state = torch.cond(
+            e.sum() > 0, lambda s, x, e: net.linear(s) + x, lambda s, x, e: s - e, (state, x, e)
+        )
+        return state, state * e
+
+    return scan(step, x * 0.5, x)
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("function", [_gated, _scalars, _matrices], ids=lambda f: f.__name__.strip("_"))
+def test_scans(function: Callable[..., Any], dynamic: bool) -> None:
+    program = _program(function, dynamic=dynamic)
+    assert "scan" in program.text()
+    _agrees(program, (torch.randn(3, 4),), (torch.randn(16 if dynamic else 3, 4),))
+
+
+def test_results_of_a_scan_are_not_overwritten_by_the_next_call() -> None:
+    artifact = compile(_program(_gated), "cpu")
+    x = torch.randn(3, 4)
+    first = artifact(x)
+    kept = [y.clone() for y in first]
+    artifact(x + 1)
+    assert all(torch.equal(a, b) for a, b in zip(first, kept, strict=True))
+
+
+def test_scans_are_saved_and_loaded(tmp_path: Path) -> None:
+    program = _program(_gated, dynamic=True)
+    compile(program, "cpu").save(tmp_path / "model.so")
+    verify(program, load_artifact(tmp_path / "model.so")).raise_if_failed()
+
+
+@pytest.mark.skipif(toolchain.find_nvcc() is None, reason="nvcc is not installed")
+@pytest.mark.parametrize("kind", ["cond", "while_loop", "scan"])
+def test_control_flow_compiles_for_gpus(kind: str) -> None:
+    programs = {
+        "cond": lambda: _program(_used_after),
+        "while_loop": lambda: _loop_program(_branch, dynamic=True),
+        "scan": lambda: _program(_scalars),
+    }
+    artifact = compile(programs[kind](), "cuda:sm_90")
+    assert all(k.rule not in ("unscheduled", "runtime") for k in artifact.kernels())
+
+
 # -- from ONNX -------------------------------------------------------------------------------------
 
 
@@ -265,6 +326,60 @@ def test_an_onnx_if() -> None:
     program = _model(_IF.format(otherwise="q = Mul(x, w)"))
     assert "cond" in program.text()
     _agrees(program, (torch.ones(2, 3),), (-torch.ones(5, 3),))
+
+
+_SCAN = """g (float[3] start, float[T, 3] x, float[3, 3] w) => (float[3] last, float[T, 3] all) {
+    last, all = Scan <num_scan_inputs = 1, scan_input_directions = [1], body = step (float[3] s, float[3] e)
+        => (float[3] next, float[3] given) {
+            turned = MatMul(s, w)
+            bounded = Tanh(turned)
+            next = Add(bounded, e)
+            given = Mul(next, e)
+        }> (start, x)
+}"""
+
+_LOOP = """g (float[3] x, int64 n, float[N, 3] rows) => ({results}) <bool go = {{1}}, int64 few = {{3}}> {{
+    size = Shape(rows)
+    zero = Constant <value_int = 0> ()
+    length = Gather(size, zero)
+    {names} = Loop ({count}, go, x) <
+        body = b (int64 i, bool c, float[3] s) => (bool d, {given}) {{ {body} }}
+    >
+}}"""
+
+
+def _onnx_loop(count: str, body: str, *, collects: bool = False) -> Program:
+    results, names, given = "float[3] y", "y", "float[3] t"
+    if collects:
+        results, names, given = results + ", float[M, 3] all", names + ", all", given + ", float[3] o"
+    return _model(_LOOP.format(results=results, names=names, count=count, given=given, body=body))
+
+
+_ENDED = """a = Abs(s) one = Constant <value_float = 1.0> () limit = Constant <value_float = 100.0> ()
+    more = Add(a, one) t = Add(more, a) sum = ReduceSum <keepdims = 0> (t) d = Less(sum, limit)"""
+
+
+def test_an_onnx_scan() -> None:
+    program = _model(_SCAN)
+    assert "scan(" in program.text()
+    _agrees(program, (torch.ones(3), torch.randn(5, 3), torch.randn(3, 3)))
+
+
+@pytest.mark.parametrize(
+    ("count", "body", "collects"),
+    [
+        ("n", "d = Identity(c) t = Neg(s)", False),
+        ("", _ENDED, False),
+        ("few", _ENDED, False),
+        ("length", "d = Identity(c) r = Gather(rows, i) t = Add(s, r) o = Neg(t)", True),
+    ],
+    ids=["counted", "ended", "counted-and-ended", "collects"],
+)
+def test_onnx_loops(count: str, body: str, collects: bool) -> None:
+    program = _onnx_loop(count, body, collects=collects)
+    assert "while_loop(" in program.text() or "scan(" in program.text()
+    inputs = [(torch.ones(3), torch.tensor(n), torch.randn(rows, 3)) for n, rows in ((0, 1), (5, 4))]
+    verify(program, compile(program, "cpu"), inputs=inputs).raise_if_failed()
 
 
 # -- refusals --------------------------------------------------------------------------------------
@@ -299,3 +414,19 @@ def test_complex_operands_of_a_branch_are_refused() -> None:
     with pytest.raises(InputError, match="cond: a complex operand") as caught:
         compile(_program(real), "cpu")
     assert caught.value.code == "GO-3005"
+
+
+def test_collected_results_whose_number_data_decides_are_refused() -> None:
+    with pytest.raises(InputError, match="depends on data") as caught:
+        compile(_onnx_loop("few", _ENDED + " o = Neg(t)", collects=True), "cpu")
+    assert caught.value.code == "GO-3005"
+
+
+def test_a_complex_state_is_refused() -> None:
+    def turned(net: Net, x: Tensor) -> Any:
+        z = torch.polar(x, x + 1)
+        return while_loop(lambda i, z: i < 3, lambda i, z: (i + 1, z * 2), (torch.tensor(0), z))[1].abs()
+
+    with pytest.raises(InputError, match="while_loop: a complex") as caught:
+        compile(_program(turned), "cpu")
+    assert caught.value.code == "GO-3005" and caught.value.node == "while_loop"

@@ -152,11 +152,11 @@ def index(context: Context, x: Expr, indices: Sequence[Expr | None]) -> Expr:
 
 def copy_into(target: Any, source: Any, shape: Sequence[Any]) -> None:
     """Writes the loop nest that copies one buffer into another."""
-    with _block("copy", list(shape)) as index:
+    with block("copy", list(shape)) as index:
         T.buffer_store(target, source[tuple(index)], list(index))
 
 
-class _block:
+class block:
     """A loop nest over ``extents`` around one block; enters with the block's axes.
 
     The result is written in an order that matters, so the loops must not be reordered: all axes of
@@ -224,7 +224,7 @@ def scatter_into(
     def define(data: Any, *rest: Any) -> None:
         *buffers, result = rest
         copy_into(result, data, shape)
-        with _block("update", extents, ordered=True) as position:
+        with block("update", extents, ordered=True) as position:
             value, place = write(position, *buffers)
             if how != "set":
                 value = s.cast(combine(s.cast(result[tuple(place)], wide), s.cast(value, wide)), dtype)
