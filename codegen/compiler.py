@@ -169,7 +169,9 @@ def _pack(module: tvm.runtime.Module) -> tuple[dict[str, bytes], memoryview]:
     """Object files of the compiled functions, and the packed tree of everything else."""
     objects = {}
     with tempfile.TemporaryDirectory(prefix="graphopt-objects-") as folder:
-        for index, part in enumerate(module._collect_dso_modules()):
+        # Where nothing is left to compute, TVM puts an empty source in the place of the kernels.
+        kernels = [m for m in module._collect_dso_modules() if m.kind != "c"]
+        for index, part in enumerate(kernels):
             path = Path(folder, f"kernels{index}.o")
             part.write_to_file(str(path))
             objects[path.name] = path.read_bytes()

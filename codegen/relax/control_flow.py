@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -126,7 +127,7 @@ def _with_weights(module: fx.GraphModule, weights: dict[fx.Node, torch.Tensor]) 
             continue
         copies[node] = graph.node_copy(node, copies.__getitem__)
         if node.op == "get_attr":
-            attributes[str(node.target)] = body(module, node)
+            attributes[str(node.target)] = attrgetter(str(node.target))(module)
     return fx.GraphModule(attributes, graph)
 
 

@@ -269,8 +269,37 @@ def _matrices(net: Net, x: Tensor) -> Any:
     return scan(step, x * 0.5, x)
 
 
+def _in_a_branch(net: Net, x: Tensor) -> Any:
+    def scanned(x: Tensor) -> Tensor:
+        return scan(lambda c, e: (c + e, torch.tanh(net.linear(c)) * e), x[0] * 1, x)[1]
+
+    return torch.cond(x.sum() > 0, scanned, lambda x: net.linear(x), (x,))
+
+
+def _in_a_loop(net: Net, x: Tensor) -> Any:
+    """A scan in each step of a loop: the rows of one step must not be those of the next."""
+
+    def step(i: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return i + 1, scan(lambda c, e: (c * 0.5 + e, c * e + 0.1), x[0] * 1, x)[1]
+
+    return while_loop(lambda i, x: i < 3, step, (torch.tensor(0), x))
+
+
+def _with_a_loop(net: Net, x: Tensor) -> Any:
+    def step(c: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+        start = torch.zeros((), dtype=torch.int64)
+        _, y = while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, torch.tanh(net.linear(y))), (start, c + e))
+        return y * 1.0, y + e
+
+    return scan(step, x[0] * 1, x)
+
+
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-@pytest.mark.parametrize("function", [_gated, _scalars, _matrices], ids=lambda f: f.__name__.strip("_"))
+@pytest.mark.parametrize(
+    "function",
+    [_gated, _scalars, _matrices, _in_a_branch, _in_a_loop, _with_a_loop],
+    ids=lambda f: f.__name__.strip("_"),
+)
 def test_scans(function: Callable[..., Any], dynamic: bool) -> None:
     program = _program(function, dynamic=dynamic)
     assert "scan" in program.text()
@@ -326,6 +355,39 @@ def test_an_onnx_if() -> None:
     program = _model(_IF.format(otherwise="q = Mul(x, w)"))
     assert "cond" in program.text()
     _agrees(program, (torch.ones(2, 3),), (-torch.ones(5, 3),))
+
+
+def test_an_onnx_if_that_only_chooses() -> None:
+    program = _model(
+        """g (bool flag) => (float[2] y) {
+            y = If (flag) <
+                then_branch = a () => (float[2] p) { p = Constant <value = float[2] {1, 2}> () },
+                else_branch = b () => (float[2] q) { q = Constant <value = float[2] {3, 4}> () }
+            >
+        }"""
+    )
+    artifact = compile(program, "cpu")
+    for flag, values in ((True, [1.0, 2.0]), (False, [3.0, 4.0])):
+        (y,) = artifact(torch.tensor(flag))
+        assert y.tolist() == values
+        y.fill_(7)  # the caller's own
+        assert artifact(torch.tensor(flag))[0].tolist() == values
+
+
+def test_sizes_from_outside_reach_a_branch() -> None:
+    program = _model(
+        """g (float[N, 3] x, float[K] z) => (float[L] y) <float zero = {0}> {
+            total = ReduceSum <keepdims = 0> (x)
+            positive = Greater(total, zero)
+            size = Shape(z)
+            y = If (positive) <
+                then_branch = a () => (float[L] p) { p = ConstantOfShape <value = float[1] {2}> (size) },
+                else_branch = b () => (float[L] q) { q = Neg(z) }
+            >
+        }"""
+    )
+    z = torch.randn(7)
+    _agrees(program, (torch.ones(2, 3), z), (-torch.ones(2, 3), z))
 
 
 _SCAN = """g (float[3] start, float[T, 3] x, float[3, 3] w) => (float[3] last, float[T, 3] all) {

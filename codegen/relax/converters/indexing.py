@@ -168,17 +168,18 @@ class block:
         self.frames: list[Any] = []
 
     def __enter__(self) -> list[Any]:
-        loops: list[Any] = []
-        if self.extents:
-            grid = T.grid(*self.extents)
-            self.frames.append(grid)
-            found = grid.__enter__()
-            loops = [found] if isinstance(found, tirx.Var) else list(found)
+        # Without a loop around it the block would be the function's root, which schedules look inside.
+        extents = self.extents or [int64(1)]
+        grid = T.grid(*extents)
+        self.frames.append(grid)
+        found = grid.__enter__()
+        loops = [found] if isinstance(found, tirx.Var) else list(found)
         frame = T.sblock(self.name)
         self.frames.append(frame)
         frame.__enter__()
         axis = T.axis.opaque if self.ordered else T.axis.spatial
-        return [axis(extent, loop) for extent, loop in zip(self.extents, loops, strict=True)]
+        axes = [axis(extent, loop) for extent, loop in zip(extents, loops, strict=True)]
+        return axes[: len(self.extents)]
 
     def __exit__(self, *error: Any) -> None:
         for frame in reversed(self.frames):
