@@ -23,6 +23,13 @@ from graphopt.verification import verify
 Tensor = torch.Tensor
 
 
+def _each(*functions: Callable[..., Any]) -> pytest.MarkDecorator:
+    """Each function with dynamic sizes, the first with fixed ones too."""
+    cases = [pytest.param(f, True, id=f"{f.__name__.strip('_')}-dynamic") for f in functions]
+    cases += [pytest.param(f, False, id=f"{f.__name__.strip('_')}-static") for f in functions[:1]]
+    return pytest.mark.parametrize(("function", "dynamic"), cases)
+
+
 class Net(nn.Module):
     """A linear layer, and a function that uses it."""
 
@@ -84,12 +91,7 @@ def _one_after_the_other(net: Net, x: Tensor) -> Any:
     return x
 
 
-@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-@pytest.mark.parametrize(
-    "function",
-    [_used_after, _operands_returned, _nested, _two_results, _computed_sizes, _one_after_the_other],
-    ids=lambda f: f.__name__.strip("_"),
-)
+@_each(_used_after, _operands_returned, _nested, _two_results, _computed_sizes, _one_after_the_other)
 def test_branches(function: Callable[..., Any], dynamic: bool) -> None:
     x = torch.randn(3, 4).abs()
     other = torch.cat([-x[:1], x[:1] / 2, *([x] if dynamic else [-x[:1]])])
@@ -196,10 +198,9 @@ def _inner_loop(net: Loop, x: Tensor, rows: Tensor) -> Tensor:
     return while_loop(lambda x: x.abs().max() > 1, smaller, (x * 3,))[0] + rows[0]
 
 
-@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-@pytest.mark.parametrize("step", [_layer, _branch, _inner_loop], ids=lambda f: f.__name__.strip("_"))
-def test_loops(step: Callable[..., Tensor], dynamic: bool) -> None:
-    program = _loop_program(step, dynamic=dynamic)
+@_each(_layer, _branch, _inner_loop)
+def test_loops(function: Callable[..., Tensor], dynamic: bool) -> None:
+    program = _loop_program(function, dynamic=dynamic)
     assert "while_loop" in program.text()
     inputs = [(torch.randn(3, 4), torch.tensor(n), torch.randn(5, 4)) for n in (0, 1, 5)]
     if dynamic:
@@ -294,12 +295,7 @@ def _with_a_loop(net: Net, x: Tensor) -> Any:
     return scan(step, x[0] * 1, x)
 
 
-@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-@pytest.mark.parametrize(
-    "function",
-    [_gated, _scalars, _matrices, _in_a_branch, _in_a_loop, _with_a_loop],
-    ids=lambda f: f.__name__.strip("_"),
-)
+@_each(_gated, _scalars, _matrices, _in_a_branch, _in_a_loop, _with_a_loop)
 def test_scans(function: Callable[..., Any], dynamic: bool) -> None:
     program = _program(function, dynamic=dynamic)
     assert "scan" in program.text()
