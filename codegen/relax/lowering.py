@@ -78,6 +78,7 @@ class Lowering:
         symbols: the program's symbolic sizes, as variables of this function.
         registers: vector registers of the CPU that the code is for; None for other targets.
         env: what each node became; images may be held with their channels last.
+        layer: the user's layer that branches or loops here, for nodes of the body that have none.
     """
 
     def __init__(self, program: Program, registers: Registers | None) -> None:
@@ -87,6 +88,7 @@ class Lowering:
         self.symbols = SymbolTable(program.symbols)
         self.env: dict[fx.Node, Any] = {}
         self.plain: dict[fx.Node, Any] = {}
+        self.layer: str | None = None
         self.problems: list[_Problem] = []
         self.table = converter_table()
         self.complex_table = complex_table()
@@ -179,7 +181,11 @@ class Lowering:
             return
         try:
             if node.target in CONTROL_FLOW:
-                results = convert_control_flow(self, node)
+                outside, self.layer = self.layer, origin(node).layer or self.layer
+                try:
+                    results = convert_control_flow(self, node)
+                finally:
+                    self.layer = outside
                 context = Context(node, self.builder, self.symbols, (), node.meta["val"], self.registers)
                 self.env[node] = tuple(self._checked(node, i, r, context) for i, r in enumerate(results))
                 return
@@ -297,7 +303,7 @@ class Lowering:
         return zeros(value) if isinstance(value, torch.Tensor) else tuple(zeros(v) for v in value)
 
     def _problem(self, node: fx.Node, operator_name: str, reason: str) -> None:
-        self.problems.append(_Problem(operator_name, reason, node.name, origin(node).layer))
+        self.problems.append(_Problem(operator_name, reason, node.name, origin(node).layer or self.layer))
 
     def _report(self) -> None:
         if not self.problems:

@@ -454,14 +454,14 @@ def test_results_whose_size_data_decides_are_refused() -> None:
 
 
 def test_an_operator_that_a_branch_cannot_hold_is_named() -> None:
-    program = _program(
-        lambda net, x: torch.cond(
-            x.sum() > 0, lambda x: torch.linalg.eigvalsh(x), lambda x: x.sum(1), (x[:, :3],)
-        )
-    )
+    def values(net: Net, x: Tensor) -> Tensor:
+        return torch.cond(x.sum() > 0, lambda x: torch.linalg.eigvalsh(x), lambda x: x.sum(1), (x[:, :3],))
+
+    model = nn.Sequential(Net(values)).eval().requires_grad_(False)
     with pytest.raises(InputError, match="eigh") as caught:
-        compile(program, "cpu")
+        compile(capture_torch(model, (torch.randn(3, 4),)), "cpu")
     assert caught.value.code == "GO-3005"
+    assert caught.value.node == "linalg_eigvalsh" and caught.value.layer == "0"
 
 
 def test_complex_operands_of_a_branch_are_refused() -> None:
