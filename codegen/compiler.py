@@ -124,7 +124,10 @@ def compile_module(
 
 
 def _constant_outputs(main: relax.Function) -> list[int]:
-    """Outputs that are weights, or views of weights: callers must get copies of them."""
+    """Outputs that are weights, or views of weights: callers must get copies of them.
+
+    So must they of what a function gives that holds control flow, which may hand out a weight.
+    """
     bindings = {b.var: b.value for block in main.body.blocks for b in block.bindings}
 
     def origin(value: relax.Expr) -> relax.Expr:
@@ -133,12 +136,19 @@ def _constant_outputs(main: relax.Function) -> list[int]:
                 value = bindings[value]
             elif isinstance(value, relax.Call) and value.op == _RESHAPE:
                 value = value.args[0]
+            elif isinstance(value, relax.TupleGetItem):
+                value = value.tuple_value
             else:
                 return value
 
     result = origin(main.body.body)
     fields = result.fields if isinstance(result, relax.Tuple) else []
-    return [i for i, f in enumerate(fields) if isinstance(origin(f), tvm.ir.GenericConst)]
+
+    def shared(value: relax.Expr) -> bool:
+        of_function = isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.GlobalVar)
+        return of_function or isinstance(value, tvm.ir.GenericConst)
+
+    return [i for i, f in enumerate(fields) if shared(origin(f))]
 
 
 def _gpu_kernels(cubins: dict[str, bytes], functions: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -173,7 +183,9 @@ def _pack(module: tvm.runtime.Module) -> tuple[dict[str, bytes], memoryview]:
     """Object files of the compiled functions, and the packed tree of everything else."""
     objects = {}
     with tempfile.TemporaryDirectory(prefix="graphopt-objects-") as folder:
-        for index, part in enumerate(module._collect_dso_modules()):
+        # Where nothing is left to compute, TVM puts an empty source in the place of the kernels.
+        kernels = [m for m in module._collect_dso_modules() if m.kind != "c"]
+        for index, part in enumerate(kernels):
             path = Path(folder, f"kernels{index}.o")
             part.write_to_file(str(path))
             objects[path.name] = path.read_bytes()

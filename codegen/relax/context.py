@@ -27,6 +27,10 @@ TensorSpec = tuple[Sequence[Any], str]
 """Shape and TVM dtype."""
 
 
+_OPAQUE = 8
+"""TVM's OpPatternKind for what must not be fused."""
+
+
 class Unsupported(Exception):
     """Raised by converters: the operator is used in a way that they do not handle."""
 
@@ -196,6 +200,36 @@ class Context:
 
         sizes = self._free_sizes(build([]).body, [s for s, _ in specs])
         return self._call(name, build(sizes), [*inputs, *sizes], outputs)
+
+    def overwrite(self, name: str, target: Expr, inputs: Sequence[Expr], define: Callable[..., None]) -> Expr:
+        """Emits a call of a kernel that writes into a tensor that exists, whose memory the result has.
+
+        Nothing else may read ``target`` afterwards, and no caller may hold it: Relax does not check this.
+
+        Args:
+            name: the kernel's name.
+            target: a Relax tensor.
+            inputs: Relax tensors that the kernel reads.
+            define: takes the buffer of ``target`` and the input buffers, as for :meth:`loops`.
+        """
+        operands = [target, *inputs]
+        specs = [(shape_of(x), dtype_of(x)) for x in operands]
+
+        def build(sizes: Sequence[tirx.Var]) -> tirx.PrimFunc:
+            with IRBuilder() as ib, T.prim_func(private=True, s_tir=True):
+                T.func_attr({"tirx.noalias": True})
+                buffers = [T.arg(f"x{i}", T.Buffer(s, d)) for i, (s, d) in enumerate(specs)]
+                for size in sizes:
+                    T.arg(size.name, size)
+                define(*buffers)
+            return ib.get()
+
+        sizes = self._free_sizes(build([]).body, [s for s, _ in specs])
+        function = s_tir.renew_defs(build(sizes)).without_attr("global_symbol")
+        function = function.with_attr("op_pattern", _OPAQUE)
+        kernel = self.builder.add_func(function, name)
+        arguments = relax.Tuple([*operands, *sizes])
+        return self.emit(relax.call_tir_inplace(kernel, arguments, [0], [relax.TensorType(*specs[0])]))
 
     def _free_sizes(self, body: Any, shapes: Sequence[Sequence[Any]]) -> list[tirx.Var]:
         """Symbolic sizes that a kernel uses and that are no axis of its buffers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from tvm import relax, tirx
 
 from graphopt.codegen.relax import channels_last
 from graphopt.codegen.relax.context import Context, Expr, Unsupported, constant_expr
+from graphopt.codegen.relax.control_flow import convert_control_flow
 from graphopt.codegen.relax.decompose import decompose_node
 from graphopt.codegen.relax.dtypes import tvm_dtype
 from graphopt.codegen.relax.registry import Converter, complex_table, converter_table
@@ -21,6 +23,7 @@ from graphopt.codegen.relax.symbols import SymbolTable, UnboundSymbol
 from graphopt.codegen.schedules.cpu.tiling import Registers
 from graphopt.codegen.targets import Target
 from graphopt.errors import InputError, InternalError
+from graphopt.ir.bodies import CONTROL_FLOW, body
 from graphopt.ir.program import Program
 from graphopt.ir.provenance import origin
 from graphopt.ir.signature import Signature
@@ -56,7 +59,7 @@ def lower(program: Program, target: Target | None = None) -> LoweredModule:
         InternalError: a converter produced another shape or dtype than the program says.
     """
     registers = Registers.of(target) if target is not None and target.kind != "cuda" else None
-    return _Lowering(program, registers).run()
+    return Lowering(program, registers).run()
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,17 @@ class _Problem:
     layer: str | None
 
 
-class _Lowering:
+class Lowering:
+    """The lowering of one function: ``main``, or the body of a branch or loop.
+
+    Attributes:
+        builder: receives functions and bindings.
+        symbols: the program's symbolic sizes, as variables of this function.
+        registers: vector registers of the CPU that the code is for; None for other targets.
+        env: what each node became; images may be held with their channels last.
+        layer: the user's layer that branches or loops here, for nodes of the body that have none.
+    """
+
     def __init__(self, program: Program, registers: Registers | None) -> None:
         self.program = program
         self.registers = registers
@@ -75,20 +88,28 @@ class _Lowering:
         self.symbols = SymbolTable(program.symbols)
         self.env: dict[fx.Node, Any] = {}
         self.plain: dict[fx.Node, Any] = {}
+        self.layer: str | None = None
         self.problems: list[_Problem] = []
         self.table = converter_table()
         self.complex_table = complex_table()
 
     def run(self) -> LoweredModule:
         parameters = [self._parameter(n) for n in self.program.input_nodes]
-        with self.builder.function("main", parameters, attrs=self._bounds()):
+        with self.builder.function("main", parameters, attrs=self.bounds()):
             with self.builder.dataflow():
-                self._walk(self.program.graph_module)
-                results = [self._result(n) for n in self.program.output_nodes]
+                self.walk(self.program.graph_module)
+                results = [self.result(n) for n in self.program.output_nodes]
                 output = self.builder.emit_output(relax.Tuple(results))
             self.builder.emit_func_output(output)
         self._report()
         return LoweredModule(self.builder.get(), self.program.signature)
+
+    def nested(self) -> Lowering:
+        """The lowering of another function of the same module, which has no values so far."""
+        other = copy.copy(self)
+        other.symbols = self.symbols.renewed()
+        other.env, other.plain = {}, {}
+        return other
 
     # -- inputs ----------------------------------------------------------------------------------
 
@@ -114,12 +135,13 @@ class _Lowering:
         self.env[node] = var
         return var
 
-    def _result(self, node: fx.Node) -> Expr:
+    def result(self, node: fx.Node) -> Expr:
+        """A value that leaves the function."""
         if node.meta["val"].is_complex():
             self._problem(node, str(node.target), "a complex result")
-        return self._operand(node)
+        return self.operand(node)
 
-    def _bounds(self) -> dict[str, Any]:
+    def bounds(self) -> dict[str, Any]:
         """Ranges of the symbolic sizes, which TVM's memory planner and simplifier read."""
         dims = self.program.signature.dims
         lower, upper = {}, {}
@@ -140,11 +162,12 @@ class _Lowering:
 
     # -- nodes -----------------------------------------------------------------------------------
 
-    def _walk(self, module: fx.GraphModule, blame: fx.Node | None = None) -> None:
+    def walk(self, module: fx.GraphModule, blame: fx.Node | None = None) -> None:
         """Converts the nodes of ``module``; ``blame`` is the node that it was decomposed from."""
         for node in module.graph.nodes:
             if node.op == "get_attr":
-                self.env[node] = constant_expr(_attribute(module, str(node.target)))
+                if body(module, node) is None:
+                    self.env[node] = constant_expr(_attribute(module, str(node.target)))
             elif node.op == "call_function" and _holds_tensor(node.meta["val"]):
                 self._call(node, blame or node)
             elif node.op == "call_function" and node.target is torch.ops.aten._local_scalar_dense.default:
@@ -157,6 +180,15 @@ class _Lowering:
             self.env[node] = self.env[source][index]
             return
         try:
+            if node.target in CONTROL_FLOW:
+                outside, self.layer = self.layer, origin(node).layer or self.layer
+                try:
+                    results = convert_control_flow(self, node)
+                finally:
+                    self.layer = outside
+                context = Context(node, self.builder, self.symbols, (), node.meta["val"], self.registers)
+                self.env[node] = tuple(self._checked(node, i, r, context) for i, r in enumerate(results))
+                return
             table = self.complex_table if _is_complex(node) else self.table
             entry = table.get(node.target)  # type: ignore[call-overload]
             if entry is None and table is self.complex_table:
@@ -182,7 +214,7 @@ class _Lowering:
         if isinstance(laid, channels_last.ChannelsLast):
             held = context.retyped(channels_last.moved(context.shape), context.dtype)
             return channels_last.ChannelsLast(self._checked(node, 0, laid.stored, held))
-        converted = laid if laid is not None else entry(context, *fx.map_arg(operands, self._operand))
+        converted = laid if laid is not None else entry(context, *fx.map_arg(operands, self.operand))
         single = isinstance(node.meta["val"], torch.Tensor)
         outputs = [
             self._checked(node, i, r, context) for i, r in enumerate([converted] if single else converted)
@@ -200,7 +232,8 @@ class _Lowering:
         value = node.meta["val"]
         return self.env[node] if _holds_tensor(value) else self.symbols.size(value)
 
-    def _operand(self, node: fx.Node) -> Any:
+    def operand(self, node: fx.Node) -> Any:
+        """An operand as the program has it."""
         held = self._as_held(node)
         if not isinstance(held, channels_last.ChannelsLast):
             return held
@@ -220,7 +253,7 @@ class _Lowering:
         ):
             if _holds_tensor(source.meta["val"]):
                 self.env[placeholder] = self.env[source]
-        self._walk(expansion.module, blame)
+        self.walk(expansion.module, blame)
         results = expansion.module.graph.output_node().args[0]
         self.env[node] = fx.map_arg(results, lambda n: self.env[n])
 
@@ -270,7 +303,7 @@ class _Lowering:
         return zeros(value) if isinstance(value, torch.Tensor) else tuple(zeros(v) for v in value)
 
     def _problem(self, node: fx.Node, operator_name: str, reason: str) -> None:
-        self.problems.append(_Problem(operator_name, reason, node.name, origin(node).layer))
+        self.problems.append(_Problem(operator_name, reason, node.name, origin(node).layer or self.layer))
 
     def _report(self) -> None:
         if not self.problems:

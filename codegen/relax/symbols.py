@@ -54,6 +54,13 @@ class SymbolTable:
             self._scaled[symbol] = sympy.Symbol(key, integer=True, positive=True) / divisor
         return self.variables[key]
 
+    def renewed(self) -> SymbolTable:
+        """A table of the same symbols with variables of its own: functions do not share variables."""
+        other = SymbolTable(self._names)
+        other._scaled = dict(self._scaled)
+        other.variables = {key: tirx.Var(v.name, "int64") for key, v in self.variables.items()}
+        return other
+
     def size(self, value: int | float | bool | torch.SymInt | torch.SymFloat | torch.SymBool) -> Index:
         """A (symbolic) number of torch as a TIR expression; Python numbers stay as they are.
 

@@ -118,6 +118,14 @@ def test_the_plain_tvm_runtime_runs_the_file(saved: Path, artifact: Artifact, tm
     assert np.array_equal(np.load(tmp_path / "out.npy"), artifact(image)[0])
 
 
+def test_a_program_that_computes_nothing(tmp_path: Path) -> None:
+    x = torch.randn(3)
+    compile(capture_torch(torch.nn.Identity().eval(), (x,)), "cpu").save(tmp_path / "model.so")
+    loaded = load_artifact(tmp_path / "model.so")
+    assert loaded.kernels() == []
+    assert torch.equal(loaded(x)[0], x)
+
+
 def test_metadata_is_a_section_of_the_file(saved: Path) -> None:
     with MappedElf(saved) as elf:
         metadata = json.loads(elf.section(".graphopt") or b"")

@@ -49,6 +49,7 @@ CASES: dict[str, tuple[Callable[..., Tensor], Shapes, str]] = {
     "gelu": (lambda x: F.gelu(x), ((3, 7, 33),), "injective"),
     "transpose": (lambda x: x.permute(0, 2, 1) * 2, ((2, 17, 40),), "injective"),
     "scalar": (lambda x: x.exp() + 1, ((),), "injective"),
+    "running-sum": (lambda x: x.cumsum(0), ((37,),), "injective"),
     "concat": (lambda a, b: torch.cat([a, b], 1), ((2, 3, 5), (2, 4, 5)), "injective"),
     "matmul": (lambda a, b: torch.relu(a @ b), ((24, 48), (48, 64)), CONTRACTION),
     "matmul-odd": (lambda a, b: a @ b, ((13, 29), (29, 197)), CONTRACTION),

@@ -152,11 +152,11 @@ def index(context: Context, x: Expr, indices: Sequence[Expr | None]) -> Expr:
 
 def copy_into(target: Any, source: Any, shape: Sequence[Any]) -> None:
     """Writes the loop nest that copies one buffer into another."""
-    with _block("copy", list(shape)) as index:
+    with block("copy", list(shape)) as index:
         T.buffer_store(target, source[tuple(index)], list(index))
 
 
-class _block:
+class block:
     """A loop nest over ``extents`` around one block; enters with the block's axes.
 
     The result is written in an order that matters, so the loops must not be reordered: all axes of
@@ -168,17 +168,18 @@ class _block:
         self.frames: list[Any] = []
 
     def __enter__(self) -> list[Any]:
-        loops: list[Any] = []
-        if self.extents:
-            grid = T.grid(*self.extents)
-            self.frames.append(grid)
-            found = grid.__enter__()
-            loops = [found] if isinstance(found, tirx.Var) else list(found)
+        # Without a loop around it the block would be the function's root, which schedules look inside.
+        extents = self.extents or [int64(1)]
+        grid = T.grid(*extents)
+        self.frames.append(grid)
+        found = grid.__enter__()
+        loops = [found] if isinstance(found, tirx.Var) else list(found)
         frame = T.sblock(self.name)
         self.frames.append(frame)
         frame.__enter__()
         axis = T.axis.opaque if self.ordered else T.axis.spatial
-        return [axis(extent, loop) for extent, loop in zip(self.extents, loops, strict=True)]
+        axes = [axis(extent, loop) for extent, loop in zip(extents, loops, strict=True)]
+        return axes[: len(self.extents)]
 
     def __exit__(self, *error: Any) -> None:
         for frame in reversed(self.frames):
@@ -224,7 +225,7 @@ def scatter_into(
     def define(data: Any, *rest: Any) -> None:
         *buffers, result = rest
         copy_into(result, data, shape)
-        with _block("update", extents, ordered=True) as position:
+        with block("update", extents, ordered=True) as position:
             value, place = write(position, *buffers)
             if how != "set":
                 value = s.cast(combine(s.cast(result[tuple(place)], wide), s.cast(value, wide)), dtype)

@@ -19,7 +19,7 @@ from graphopt.codegen.relax.context import (
     rank_of,
     shape_of,
 )
-from graphopt.codegen.relax.converters.indexing import _block
+from graphopt.codegen.relax.converters.indexing import block
 from graphopt.codegen.relax.converters.shape import pieces
 from graphopt.codegen.relax.dtypes import ALL, NUMBERS, arithmetic_dtype, is_float
 from graphopt.codegen.relax.registry import converter
@@ -45,7 +45,7 @@ def _running(context: Context, name: str, x: Expr, dim: int, start: float, step:
     extents = [size for k, size in enumerate(sizes) if k != axis]
 
     def define(data: Any, result: Any) -> None:
-        with _block(name, extents) as row:
+        with block(name, extents) as row:
             running = T.sblock_alloc_buffer((1,), wide, scope="local")
             T.buffer_store(running, s.constant(start, wide), [0])
             with T.serial(0, sizes[axis]) as k:
@@ -95,7 +95,7 @@ def sorted_along(context: Context, x: Expr, axis: int, descending: bool) -> list
     int_one = int64(1)
 
     def define(data: Any, values: Any, order: Any, scratch: Any) -> None:
-        with _block("sort", extents) as row:
+        with block("sort", extents) as row:
 
             def at(k: Any) -> list[Any]:
                 return [*row[:axis], k, *row[axis:]]
@@ -204,9 +204,9 @@ def histc(context: Context, x: Expr, bins: int, low: Any, high: Any) -> Expr:
     wide = arithmetic_dtype(dtype) if is_float(dtype) else "float32"
 
     def define(data: Any, result: Any) -> None:
-        with _block("clear", [int64(bins)]) as (bin_,):
+        with block("clear", [int64(bins)]) as (bin_,):
             T.buffer_store(result, s.constant(0, dtype), [bin_])
-        with _block("count", [total], ordered=True) as (k,):
+        with block("count", [total], ordered=True) as (k,):
             value = s.cast(data[k], wide)
             first, last = s.constant(low, wide), s.constant(high, wide)
             place = tirx.Cast("int64", (value - first) * s.constant(bins, wide) / (last - first))
