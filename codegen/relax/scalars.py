@@ -153,7 +153,8 @@ def exp(x: Scalar) -> Scalar:
     if dtype != "float32":
         return tirx.exp(x)
     low, high = constant(-104.0, dtype), constant(89.0, dtype)
-    inside = tirx.Select(x > low, tirx.Select(x < high, x, high), low)  # a NaN becomes ``low``
+    # Expressions are trees: whatever is named here is written out, and compiled, at each of its uses.
+    inside = tirx.min(tirx.max(x, low), high)
     steps = tirx.floor(inside * constant(np.log2(np.e), dtype) + constant(0.5, dtype))
     r = inside - steps * constant(_LN2_HIGH, dtype) - steps * constant(_LN2_LOW, dtype)
     series = _polynomial(r, tuple(1.0 / math.factorial(k) for k in range(7, 1, -1)))
@@ -186,7 +187,7 @@ def erf(x: Scalar) -> Scalar:
         return tirx.erf(x)
     magnitude, one, most = tirx.abs(x), constant(1, dtype), constant(4, dtype)
     near = x + x * _polynomial(x * x, _ERF_NEAR)
-    far = one - exp(_polynomial(tirx.Select(magnitude < most, magnitude, most), _LOG_ERFC))
+    far = one - exp(_polynomial(tirx.min(magnitude, most), _LOG_ERFC))
     far = tirx.Select(x < constant(0, dtype), -far, far)
     return tirx.Select(magnitude > one, far, near)
 
