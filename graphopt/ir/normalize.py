@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 
 from graphopt._torch import FakeTensorMode
 from graphopt.errors import InputError
-from graphopt.ir.bodies import bodies
+from graphopt.ir.bodies import bodies, close_bodies
 from graphopt.ir.dimensions import build_signature, name_symbols
 from graphopt.ir.level import Level
 from graphopt.ir.program import Program
@@ -46,6 +46,7 @@ def program_from_exported(
     notes: list[str] = []
     _drop_unused_inputs_of_other_types(graph, notes)
     state = _state_becomes_io(module)
+    close_bodies(module)
     for _, inner in bodies(module):
         _settle_body(inner)
     _drop_assertions(graph)
@@ -229,7 +230,23 @@ def _drop_assertions(graph: fx.Graph) -> None:
 
 
 def _settle_body(module: fx.GraphModule) -> None:
-    """A branch or loop body, which takes its weights as operands, in the form of a program's graph."""
+    """A branch or loop body, which takes its weights as operands, in the form of a program's graph.
+
+    Raises:
+        InputError: GO-3007, it changes a tensor in place, which torch cannot undo inside a body.
+    """
+    for node in list(module.graph.nodes):
+        if node.target in (aten.lift_fresh_copy.default, aten.detach_.default):  # what torch.tensor(0) leaves
+            node.replace_all_uses_with(node.args[0])
+            module.graph.erase_node(node)
+        elif node.op == "call_function" and _mutates(node):
+            raise InputError(
+                f"a branch or loop calls {node.target}, which changes its argument",
+                code="GO-3007",
+                node=node.name,
+                layer=origin(node).layer,
+                hint="compute a new tensor instead",
+            )
     _drop_assertions(module.graph)
     _views_become_reshapes(module.graph)
     module.graph.eliminate_dead_code()

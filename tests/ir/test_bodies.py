@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import graphopt
-from graphopt.errors import PassError
+from graphopt.errors import InputError, PassError
 from graphopt.ir.bodies import bodies
 from graphopt.ir.program import Program
 from graphopt.verification import verify
@@ -45,6 +45,30 @@ def test_a_captured_branch_and_its_text() -> None:
     return [%1]
 """
     )
+
+
+def test_tensors_that_a_body_makes_are_operands() -> None:
+    class Constants(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            def inner(x: torch.Tensor) -> torch.Tensor:
+                return torch.cond(x[0] > 3, lambda x: x * torch.tensor([1.0, 2.0]), lambda x: x + 1, (x,))
+
+            return torch.cond(x.sum() > 0, inner, lambda x: x - torch.tensor(0.5), (x,))
+
+    program = graphopt.capture(Constants().eval(), (torch.ones(2),)).check()
+    assert sorted(c.numel() for c in program.constants.values()) == [1, 2]
+    for x in ([-1.0, -1.0], [1.0, 1.0], [4.0, 4.0]):
+        assert torch.equal(program(torch.tensor(x))[0], Constants()(torch.tensor(x)))
+
+
+def test_a_branch_that_writes_in_place_is_refused() -> None:
+    class Writes(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.cond(x.sum() > 0, lambda x: x.clone().add_(1), lambda x: x * 2, (x,))
+
+    with pytest.raises(InputError, match="a branch or loop calls aten.add_.Tensor") as caught:
+        graphopt.capture(Writes().eval(), (torch.ones(2),))
+    assert caught.value.code == "GO-3007"
 
 
 def test_the_hash_sees_bodies() -> None:
