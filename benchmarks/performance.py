@@ -25,7 +25,8 @@ ours (above 1: ours is faster).
 
 *Of the roof* is the least time that the machine's two ceilings allow, over our time. Both are measured: the
 rate of a large matrix product of torch, and that of reading memory. The work is the operations of products
-and convolutions (two a multiply-add), and the bytes of weights, inputs and outputs, each moved once.
+and convolutions (two a multiply-add), and the bytes of weights, inputs and outputs, each moved once. More
+than 100 % means that our products run faster than that one of torch's.
 """
 
 
