@@ -52,6 +52,10 @@ test-wheel: $(VENV)/installed-dev
 
 tables: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.model_table --write docs/models.md
+	mkdir -p build
+	$(BIN)/python -m benchmarks.latency --threads 1 --json build/latency-1.json
+	$(BIN)/python -m benchmarks.latency --threads 2 --json build/latency-2.json
+	$(BIN)/python -m benchmarks.performance build/latency-1.json build/latency-2.json
 
 clean:
 	rm -rf $(VENV) $(WHEEL_VENV) build dist *.egg-info demo-output
