@@ -61,6 +61,17 @@ def test_rows_of_any_length(name: str) -> None:
         verify(program, artifact, inputs=[(torch.randn(shape),)]).raise_if_failed()
 
 
+@pytest.mark.parametrize("plane", [(1, 1), (3, 5), (7, 7), (8, 8)])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_rows_over_several_axes(plane: tuple[int, int], groups: int) -> None:
+    class Norms(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return F.group_norm(x, groups), F.layer_norm(x, x.shape[1:]), x.var((2, 3), correction=0)
+
+    program = graphopt.capture(Norms().eval(), (torch.randn(2, 6, *plane),))
+    verify(program, graphopt.compile(program)).raise_if_failed()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_types(dtype: torch.dtype) -> None:
     program = graphopt.capture(_Module(FUNCTIONS["softmax"]).eval(), (torch.randn(4, 37).to(dtype),))

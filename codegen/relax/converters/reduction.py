@@ -241,8 +241,13 @@ def mean_and_variance(
     total = s.cast(count(sizes, axes), wide)
 
     def over(name: str, term: Callable[..., Any]) -> te.Tensor:
-        if list(axes) == [len(sizes) - 1]:
-            return reduce_rows(name, shape, sizes[-1], lambda i, k: term(i, [*i[:-1], k]), SUM, lanes)
+        if _is_row(sizes, axes):
+            first, inner = axes[0], sizes[axes[0] :]
+
+            def at(index: Any, k: Any) -> Any:
+                return term(index, [*index[:first], *unravel(k, inner)])
+
+            return reduce_rows(name, shape, count(sizes, axes), at, SUM, lanes)
         taps = {axis: te.reduce_axis((0, sizes[axis]), f"k{axis}") for axis in axes}
 
         def element(*index: Any) -> Any:
@@ -261,6 +266,24 @@ def mean_and_variance(
     squares = over("squares", squared)
     divisor = tirx.max(total - correction, s.constant(0, wide))
     return means, te.compute(shape, lambda *i: squares(*i) / divisor, name="variance")
+
+
+def _is_row(sizes: Sequence[Any], axes: Sequence[int]) -> bool:
+    """Whether ``axes`` are the last ones, so that their elements lie one after the other in memory.
+
+    Of several, the sizes have to be known: TVM then sees that the places follow one another.
+    """
+    last = list(axes) == list(range(len(sizes) - len(axes), len(sizes)))
+    return last and (len(axes) == 1 or all(isinstance(n, int | tirx.IntImm) for n in sizes[axes[0] :]))
+
+
+def unravel(k: Any, sizes: Sequence[Any]) -> list[Any]:
+    """The index in a tensor of these sizes of its element number ``k``."""
+    index: list[Any] = []
+    for size in reversed(sizes[1:]):
+        index.insert(0, tirx.floormod(k, size))
+        k = tirx.floordiv(k, size)
+    return [k, *index]
 
 
 def _variance(context: Context, x: Expr, dim: Any, correction: Any, keepdim: bool, root: bool) -> Expr:
