@@ -50,17 +50,29 @@ def section(report: Mapping[str, Any]) -> str:
         "",
         f"{report['machine']}; ceilings {roof['gflops']:.0f} GFLOP/s and {roof['gbs']:.0f} GB/s.",
         "",
-        "| model | ours, ms | " + "".join(f"{e}, ms | faster than {e} | " for e in engines) + "of the roof |",
+        _line(
+            [
+                "model",
+                "ours, ms",
+                *(c for e in engines for c in (f"{e}, ms", f"faster than {e}")),
+                "of the roof",
+            ]
+        ),
         "|---" * (3 + 2 * len(engines)) + "|",
     ]
     for row in rows:
-        others = "".join(f"{row[e]['median_ms']:.2f} | {row[e]['ratio']:.2f} | " for e in engines)
-        share = roof_share(row["work"], row["graphopt"]["median_ms"], roof)
-        lines.append(f"| {row['model']} | {row['graphopt']['median_ms']:.2f} | {others}{share:.0%} |")
-    means = "".join(f" | {_mean([r[e]['ratio'] for r in rows]):.2f} | " for e in engines)
-    lines.append(f"| geometric mean | | {means.removeprefix(' ')}|".replace("| |  |", "| | |"))
+        ours = row["graphopt"]["median_ms"]
+        others = [f"{n:.2f}" for e in engines for n in (row[e]["median_ms"], row[e]["ratio"])]
+        share = roof_share(row["work"], ours, roof)
+        lines.append(_line([row["model"], f"{ours:.2f}", *others, f"{share:.0%}"]))
+    means = [c for e in engines for c in ("", f"{_mean([r[e]['ratio'] for r in rows]):.2f}")]
+    lines.append(_line(["geometric mean", "", *means, ""]))
     failed = [f"- {r['model']}: {r['failed']}" for r in report["models"] if "failed" in r]
     return "\n".join([*lines, *([""] + failed if failed else []), ""])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "|" + "".join(f" {cell} |" if cell else " |" for cell in cells)
 
 
 def roof_share(work: Mapping[str, float], milliseconds: float, roof: Mapping[str, float]) -> float:

@@ -65,14 +65,15 @@ def compile(
         weights.update(name.encode())
         weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     hashes = {"program": program.structural_hash(), "weights": weights.hexdigest()}
-    facts = {"hashes": hashes, "target": target.to_dict(), "source": source}
     kept = ArtifactCache.of_user() if cache else None
-    key = cache_key({**facts, "signature": program.signature.to_dict()})
-    artifact = None if kept is None else kept.find(key, target)
+    if kept is None:
+        return compile_module(lower(program, target).mod, program.signature, target, hashes, source)
+    signature = program.signature.to_dict()
+    key = cache_key({"hashes": hashes, "target": target.to_dict(), "source": source, "signature": signature})
+    artifact = kept.find(key, target)
     if artifact is None:
         artifact = compile_module(lower(program, target).mod, program.signature, target, hashes, source)
-        if kept is not None:
-            kept.add(key, artifact)
+        kept.add(key, artifact)
     return artifact
 
 

@@ -18,9 +18,8 @@ from graphopt.codegen.relax.context import (
     rank_of,
     shape_of,
 )
-from graphopt.codegen.relax.converters.reduction import count, mean_and_variance
+from graphopt.codegen.relax.converters.reduction import count, mean_and_variance, sum_over
 from graphopt.codegen.relax.dtypes import FLOATS, arithmetic_dtype
-from graphopt.codegen.relax.reducers import SUM
 from graphopt.codegen.relax.registry import converter
 from graphopt.codegen.relax.rows import reduce_rows
 
@@ -202,27 +201,17 @@ def rms_norm(
     axes = list(range(first, rank_of(x)))
     if eps is None:
         eps = torch.finfo(context.values[0].dtype if wide == dtype else torch.float32).eps
-    one = tirx.IntImm("int64", 1)
 
     def define(data: te.Tensor, *w: te.Tensor) -> te.Tensor:
-        rows = [*shape[:first], *([one] * len(axes))]
         total = s.cast(count(shape, axes), wide)
 
-        def square(place: Sequence[Any]) -> Any:
+        def square(_: Any, place: Sequence[Any]) -> Any:
             value = s.cast(data(*place), wide)
             return value * value
 
-        if len(axes) == 1:
-            squares = reduce_rows(
-                "squares", rows, shape[-1], lambda i, k: square([*i[:-1], k]), SUM, context.lanes
-            )
-        else:
-            taps = [te.reduce_axis((0, shape[k]), f"k{k}") for k in axes]
-            squares = te.compute(
-                rows, lambda *i: te.sum(square([*i[:first], *taps]), axis=taps), name="squares"
-            )
+        squares = sum_over("squares", shape, axes, square, context.lanes)
         inverse = te.compute(
-            rows,
+            list(squares.shape),
             lambda *i: s.constant(1, wide) / tirx.sqrt(squares(*i) / total + s.constant(eps, wide)),
             name="inverse_rms",
         )

@@ -237,35 +237,47 @@ def mean_and_variance(
         lanes: see :func:`reduce_rows`.
     """
     sizes = list(data.shape)
-    shape = [tirx.IntImm("int64", 1) if i in axes else size for i, size in enumerate(sizes)]
     total = s.cast(count(sizes, axes), wide)
-
-    def over(name: str, term: Callable[..., Any]) -> te.Tensor:
-        if _is_row(sizes, axes):
-            first, inner = axes[0], sizes[axes[0] :]
-
-            def at(index: Any, k: Any) -> Any:
-                return term(index, [*index[:first], *unravel(k, inner)])
-
-            return reduce_rows(name, shape, count(sizes, axes), at, SUM, lanes)
-        taps = {axis: te.reduce_axis((0, sizes[axis]), f"k{axis}") for axis in axes}
-
-        def element(*index: Any) -> Any:
-            place = [taps.get(i, index[i]) for i in range(len(sizes))]
-            return SUM(term(index, place), axis=list(taps.values()))
-
-        return te.compute(shape, element, name=name)
-
-    sums = over("sum", lambda _, place: s.cast(data(*place), wide))
-    means = te.compute(shape, lambda *i: sums(*i) / total, name="mean")
+    sums = sum_over("sum", sizes, axes, lambda _, place: s.cast(data(*place), wide), lanes)
+    means = te.compute(list(sums.shape), lambda *i: sums(*i) / total, name="mean")
 
     def squared(index: Any, place: Any) -> Any:
         distance = s.cast(data(*place), wide) - means(*index)
         return distance * distance
 
-    squares = over("squares", squared)
+    squares = sum_over("squares", sizes, axes, squared, lanes)
     divisor = tirx.max(total - correction, s.constant(0, wide))
-    return means, te.compute(shape, lambda *i: squares(*i) / divisor, name="variance")
+    return means, te.compute(list(sums.shape), lambda *i: squares(*i) / divisor, name="variance")
+
+
+def sum_over(
+    name: str, sizes: Sequence[Any], axes: Sequence[int], term: Callable[..., Any], lanes: int | None
+) -> te.Tensor:
+    """Sums of ``term(index, place)`` over ``axes``, which are kept with size 1.
+
+    Args:
+        sizes: of the tensor that ``place`` is an index of.
+        term: ``index`` is the one of the sum.
+        lanes: see :func:`reduce_rows`.
+    """
+    shape = [tirx.IntImm("int64", 1) if i in axes else size for i, size in enumerate(sizes)]
+    if _is_row(sizes, axes):
+        first, inner = axes[0], sizes[axes[0] :]
+        return reduce_rows(
+            name,
+            shape,
+            count(sizes, axes),
+            lambda index, k: term(index, [*index[:first], *unravel(k, inner)]),
+            SUM,
+            lanes,
+        )
+    taps = {axis: te.reduce_axis((0, sizes[axis]), f"k{axis}") for axis in axes}
+
+    def element(*index: Any) -> Any:
+        place = [taps.get(i, index[i]) for i in range(len(sizes))]
+        return SUM(term(index, place), axis=list(taps.values()))
+
+    return te.compute(shape, element, name=name)
 
 
 def _is_row(sizes: Sequence[Any], axes: Sequence[int]) -> bool:

@@ -152,7 +152,7 @@ def adaptive_avg_pool(x: OnnxValue, output_size: Sequence[int]) -> OnnxValue:
     op = operators(19)
     first = len(x.shape) - len(output_size)
     # onnxruntime has ReduceMean of float64, but neither of the two.
-    pools = len(x.shape) - len(output_size) == 2 and not is_double(x)
+    pools = first == 2 and not is_double(x)
     if pools and all(isinstance(size, int) and size == 1 for size in output_size):
         return op.GlobalAveragePool(x)
     sizes = [(x.shape[first + i], wanted) for i, wanted in enumerate(output_size)]

@@ -144,6 +144,11 @@ class Constant:
 Value = torch.Tensor | HostValue | Constant | list[Any] | None
 
 
+def type_of(tensor: torch.Tensor) -> str:
+    """Dtype and sizes for a message: ``float32['batch', '3']``."""
+    return f"{str(tensor.dtype).removeprefix('torch.')}{[str(n) for n in tensor.shape]}"
+
+
 def _object_array(entries: Any) -> np.ndarray:
     """A numpy object array of nested lists, leaving symbolic numbers unevaluated."""
     if not isinstance(entries, (list, tuple)):

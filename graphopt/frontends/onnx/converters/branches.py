@@ -12,7 +12,7 @@ import torch
 from graphopt._torch import tree_flatten, tree_unflatten
 from graphopt.frontends.onnx.call import Call
 from graphopt.frontends.onnx.registry import VALUE, op
-from graphopt.frontends.onnx.values import Constant, HostValue, Value
+from graphopt.frontends.onnx.values import Constant, HostValue, Value, type_of
 
 
 @op("If", since=1, default=VALUE, ignores=("then_branch", "else_branch"))
@@ -71,7 +71,4 @@ def _same(a: Value, b: Value) -> bool:
 def _check_alike(call: Call, chosen: list[torch.Tensor], other: list[torch.Tensor]) -> None:
     for index, (a, b) in enumerate(zip(chosen, other, strict=True)):
         if a.dtype != b.dtype or a.ndim != b.ndim:
-            left, right = (
-                f"{str(v.dtype).removeprefix('torch.')}{[str(n) for n in v.shape]}" for v in (a, b)
-            )
-            raise call.unknown(0, f"its result {index} is {left} or {right}")
+            raise call.unknown(0, f"its result {index} is {type_of(a)} or {type_of(b)}")

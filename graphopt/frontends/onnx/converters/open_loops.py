@@ -13,7 +13,7 @@ import torch
 from graphopt._torch import scan_op, statically_known_true, while_loop_op
 from graphopt.errors import InputError
 from graphopt.frontends.onnx.call import Call, UnknownError
-from graphopt.frontends.onnx.values import Constant, HostValue, Value
+from graphopt.frontends.onnx.values import Constant, HostValue, Value, type_of
 
 _LARGEST_CAPACITY = 1 << 16
 """Steps for whose collected outputs a loop that data ends reserves memory."""
@@ -167,10 +167,7 @@ def _check_state(call: Call, before: Sequence[torch.Tensor], after: Sequence[tor
             statically_known_true(x == y) for x, y in zip(a.shape, b.shape, strict=True)
         )
         if a.dtype != b.dtype or not same:
-            left, right = (
-                f"{str(v.dtype).removeprefix('torch.')}{[str(n) for n in v.shape]}" for v in (a, b)
-            )
-            raise _refused(call, f"changes its state {index} from {left} to {right}")
+            raise _refused(call, f"changes its state {index} from {type_of(a)} to {type_of(b)}")
 
 
 def _refused(call: Call, why: str) -> InputError:
