@@ -14,6 +14,7 @@ be symbolic at no cost.
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Any
 
 import tvm_ffi
@@ -65,7 +66,7 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
     reduced = [x for x, a in zip(loops, main.axes, strict=True) if a.kind != SPATIAL]
     *outer, row, panel, column = spatial
     tiles, row = schedule.split(row, factors=[None, rows])
-    lanes = min(columns, Registers.of(target).lanes)
+    lanes = gcd(columns, Registers.of(target).lanes)
     vectors, lane = schedule.split(column, factors=[None, lanes])
     order = [*outer, tiles, panel] if inside else [*outer[:1], panel, *outer[1:], tiles]
     schedule.reorder(*order, *reduced, row, vectors, lane)
@@ -74,6 +75,9 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
     schedule.vectorize(lane)
     schedule.unroll(vectors)
     schedule.unroll(row)
+    if inside:
+        # Taps beside each other read the same pixels, which then stay in registers.
+        schedule.unroll(reduced[-1])
     lane_name = _vectorize_write(schedule, last, columns, lanes)
     if work is None or work >= SERIAL_BELOW:
         parallelize(schedule, order, target)
