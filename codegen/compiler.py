@@ -49,14 +49,16 @@ def compile(
         program: any level; operators without a converter are reported all at once.
         target: a name of :func:`~graphopt.codegen.targets.find_target`, or a target.
         source: path and digest of the model file, kept in the artifact's metadata.
-        cache: look for the artifact in the user's cache (:mod:`graphopt.codegen.cache`), and keep it there.
+        cache: look for the artifact in the user's cache (:mod:`graphopt.codegen.cache`), and keep it there;
+            not for target ``c``, whose source is written anew each time.
 
     Raises:
         UsageError: GO-2003, unknown target.
-        InputError: GO-3005, operators that cannot be compiled.
+        InputError: GO-3005, operators that cannot be compiled (for target ``c``: branches and loops too).
         TargetError: GO-6001, a missing or failing linker or nvcc.
         InternalError: GO-1001, a step of code generation failed.
     """
+    from graphopt.codegen.csource.compiler import compile_source, refuse_control_flow
     from graphopt.codegen.relax import lower
 
     target = find_target(target) if isinstance(target, str) else target
@@ -65,6 +67,9 @@ def compile(
         weights.update(name.encode())
         weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     hashes = {"program": program.structural_hash(), "weights": weights.hexdigest()}
+    if target.kind == "c":
+        refuse_control_flow(program)
+        return compile_source(lower(program, target).mod, program.signature, target, hashes, source)
     kept = ArtifactCache.of_user() if cache else None
     if kept is None:
         return compile_module(lower(program, target).mod, program.signature, target, hashes, source)
