@@ -14,6 +14,7 @@ import torch
 import tvm
 from tvm import relax, tirx
 
+from graphopt.codegen import loops
 from graphopt.codegen.artifact import Artifact
 from graphopt.codegen.cache import ArtifactCache, cache_key
 from graphopt.codegen.cuda import build_binaries, cuda_source, embed_binary, kernel_names
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from graphopt.ir.program import Program
     from graphopt.ir.signature import Signature
 
-# Loops whose conditions a schedule marks as likely are split into a part without them and a remainder.
-_LOWERING = {
-    "s_tir.LoopPartition": {"partition_const_loop": True, "no_unroll_loop_with_extent_one": True},
-}
 _RESHAPE = tvm.ir.Op.get("relax.reshape")
 
 
@@ -177,8 +174,10 @@ def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, str]], str]:
 
 def _generate(mod: tvm.IRModule, target: Target) -> tvm.runtime.Module:
     try:
-        with tvm.transform.PassContext(opt_level=3, config=_LOWERING):
-            return relax.build(mod, tvm.target.Target(target.tvm_config()), relax_pipeline=None).mod
+        with tvm.transform.PassContext(opt_level=3, config=loops.CONFIG):
+            tir = loops.PIPELINE_NAME if target.kind == "cpu" else "default"
+            config = tvm.target.Target(target.tvm_config())
+            return relax.build(mod, config, relax_pipeline=None, tir_pipeline=tir).mod
     except GraphoptError:
         raise
     except Exception as error:  # TVM raises whatever its C++ threw

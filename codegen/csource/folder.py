@@ -59,7 +59,7 @@ def generate(mod: tvm.IRModule, signature: Signature) -> GeneratedModel:
     }
     kernels: dict[str, Kernel] = {}
     for name, func in sorted(lower_kernels(mod).items()):
-        kernels[name] = print_kernel(func, names.new(name), prelude)
+        kernels[name] = print_kernel(func, names.new(f"{name}_kernel"), prelude)
     plan = make_plan(mod, kernels)
     source = ModelSource(plan, signature, prelude)
     called = {id(step.kernel) for step in plan.steps}

@@ -1,4 +1,4 @@
-"""Scheduled TensorIR to loops over flat arrays: the form that :mod:`graphopt.codegen.csource.kernel` prints."""
+"""Scheduled TensorIR to the form that :mod:`graphopt.codegen.csource.kernel` prints."""
 
 from __future__ import annotations
 
@@ -6,43 +6,14 @@ from typing import Any
 
 import tvm
 import tvm_ffi
-from tvm import ir, s_tir, tirx
+from tvm import ir, tirx
 
+from graphopt.codegen.loops import CLEAN_UP, CONFIG, LOOPS
 from graphopt.codegen.pipeline import last_line
 from graphopt.errors import InternalError
 
-# Loops with conditions that a schedule marks as likely get a part without them, as for machine code.
-_CONFIG = {"s_tir.LoopPartition": {"partition_const_loop": True, "no_unroll_loop_with_extent_one": True}}
 # Loops over what is held in registers are written out up to this length: registers have no index.
 _UNROLL = 32
-
-# TVM's own list for CPUs (tvm.s_tir.pipeline), up to where calls become packed calls of its runtime.
-_TO_FLAT_LOOPS = (
-    s_tir.transform.CanonicalizeLoop,
-    s_tir.transform.LowerInitBlock,
-    s_tir.transform.PlanAndUpdateBufferAllocationLocation,
-    s_tir.transform.ConvertBlocksToOpaque,
-    s_tir.transform.CompactBufferAllocation,
-    s_tir.transform.LowerMatchBuffer,
-    s_tir.transform.StmtSimplify,
-    s_tir.transform.LowerOpaqueBlock,
-    tirx.transform.FlattenBuffer,
-    tirx.transform.BF16ComputeLegalize,
-    lambda: tirx.transform.NarrowDataType(32),
-    s_tir.transform.LoopPartition,
-    lambda: tirx.transform.VectorizeLoop(True),
-    tirx.transform.StorageRewrite,
-    s_tir.transform.HoistIfThenElse,
-)
-_CLEAN_UP = (
-    tirx.transform.UnrollLoop,
-    s_tir.transform.RenormalizeSplitPattern,
-    tirx.transform.StmtSimplify,
-    tirx.transform.RemoveNoOp,
-    s_tir.transform.RewriteUnsafeSelect,
-    tirx.transform.CommonSubexprElim,
-    tirx.transform.LowerIntrin,
-)
 
 
 def lower_kernels(mod: tvm.IRModule) -> dict[str, tirx.PrimFunc]:
@@ -60,13 +31,13 @@ def lower_kernels(mod: tvm.IRModule) -> dict[str, tirx.PrimFunc]:
     )
     target = tvm.target.Target("c")
     try:
-        with target, tvm.transform.PassContext(opt_level=3, config=_CONFIG):
+        with target, tvm.transform.PassContext(opt_level=3, config=CONFIG):
             kernels = tirx.transform.BindTarget(target.with_host(target))(kernels)
-            for make in _TO_FLAT_LOOPS:
+            for make in LOOPS:
                 kernels = make()(kernels)
             for name, func in kernels.functions_items():
                 kernels.update_func(name, _unroll_registers(func))
-            for make in _CLEAN_UP:
+            for make in (*CLEAN_UP, tirx.transform.LowerIntrin):
                 kernels = make()(kernels)
     except Exception as error:  # TVM raises whatever its C++ threw
         raise InternalError(f"lowering to C failed: {last_line(error)}", code="GO-1001") from error

@@ -334,7 +334,7 @@ extern const unsigned char model_weights[];
 /* With MODEL_GUARDED every tensor is an allocation of its own, freed after its last use, so that
    AddressSanitizer or valgrind sees each access outside of it. */
 #ifdef MODEL_GUARDED
-static void *guarded(const void *contents, size_t bytes)
+static __attribute__((unused)) void *guarded(const void *contents, size_t bytes)
 {
   void *const copy = malloc(bytes ? bytes : 1);
   if (copy == NULL)
