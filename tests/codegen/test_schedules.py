@@ -84,6 +84,7 @@ CASES: dict[str, tuple[Callable[..., Tensor], Shapes, str]] = {
     "layer-norm": (lambda x: F.layer_norm(x, (96,)), ((3, 5, 96),), ROWS),
     "mean-inner": (lambda x: x.mean(-1), ((6, 256),), ROWS),
     "sum-all": (lambda x: x.sum(), ((9, 31),), ROWS),
+    "variance-of-all": (lambda x: x.var(), ((9, 31),), ROWS),
 }
 
 
