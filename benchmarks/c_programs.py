@@ -20,6 +20,9 @@ SANITIZED = ("-g1", "-O1", "-DMODEL_GUARDED", "-fsanitize=address,undefined", "-
              "-fno-wrapv")  # fmt: skip
 """Every tensor an allocation of its own, and the program ends at the first access beside it."""
 
+_SECONDS = 120
+"""How long a program may run."""
+
 
 class CProgram:
     """An artifact of target ``c`` as a program; called like the artifact.
@@ -74,9 +77,11 @@ class CProgram:
             for path, tensor in zip(sources, inputs, strict=True):
                 path.write_bytes(_bytes(tensor))
             sizes = [str(given[dim]) for dim in self.sizes]
-            done = subprocess.run(
-                [*self.command, *sizes, *map(str, sources + results)], capture_output=True, text=True
-            )
+            command = [*self.command, *sizes, *map(str, sources + results)]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise RuntimeError(f"still running after {_SECONDS} seconds") from None
             if done.returncode:
                 raise RuntimeError(f"exit status {done.returncode}\n{done.stderr}")
             return tuple(self._read(path, i, given) for i, path in enumerate(results))

@@ -103,6 +103,10 @@ class Scope:
         text, own = self._print(value)
         return text if own >= level and own != _LOOSE or level == _LOOSE else f"({text})"
 
+    def term(self, value: Value) -> str:
+        """The value as an operand of a sum or a comparison."""
+        return self.text(value, _SUM)
+
     def name(self, value: Value, hint: str = "t") -> str:
         """The value as a variable, declared here if it is none yet."""
         found = self._find(value)

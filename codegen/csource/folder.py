@@ -24,9 +24,26 @@ MANIFEST = "graphopt.json"
 SOURCES = ("model.c", "weights.S")
 # C11 would keep a * b + c from becoming one instruction; functions of <math.h> need not set errno, and
 # integers wrap around in models as they do in torch.
-BUILD_FLAGS = ("-std=c11", "-Wno-psabi", "-ffp-contract=fast", "-fno-math-errno", "-fwrapv", "-fPIC")
+BUILD_FLAGS = (
+    "-std=c11",
+    "-Wno-psabi",
+    "-Wno-maybe-uninitialized",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fwrapv",
+    "-fPIC",
+)
 # Names that the kernels share the file with.
-_OWN_NAMES = ("guarded", "larger", "floor_div", "floor_mod", "sizes_are_valid", "base")
+_OWN_NAMES = (
+    "guarded",
+    "larger",
+    "floor_div",
+    "floor_mod",
+    "min_size",
+    "max_size",
+    "sizes_are_valid",
+    "base",
+)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import tvm_ffi
 from tvm import ir, tirx
 
 from graphopt.codegen.csource.expressions import Scope, fits_vectors, is_unit_ramp
 from graphopt.codegen.csource.prelude import Prelude
 from graphopt.codegen.csource.text import Names, c_type
-from graphopt.codegen.csource.values import DType, Storage, Value, ValueBuilder, View, parse_dtype
+from graphopt.codegen.csource.values import (
+    DType,
+    Storage,
+    Value,
+    ValueBuilder,
+    View,
+    parse_dtype,
+    substituted,
+    values_of,
+)
 from graphopt.errors import InputError
 
 _INT32 = DType("int", 32, 1)
@@ -81,6 +91,7 @@ class _Printer:
         self.lines: list[str] = []
         self.depth = 1
         self.bound: list[tuple[int, Value]] = []
+        self.definitions: dict[Any, Any] = {}
 
     def run(self) -> Kernel:
         kernel, noalias = self.kernel, bool((self.func.attrs or {}).get("tirx.noalias", False))
@@ -148,6 +159,7 @@ class _Printer:
         self._emit(scope.lines)
         name = self._declare(statement.var, value.dtype)
         self.bound.append((len(self.lines), self.builder.variables[statement.var]))
+        self.definitions[statement.var] = substituted(statement.value, self.definitions)
         self._emit([f"const {c_type(value.dtype)} {name} = {text};"])
 
     def _on_DeclBuffer(self, statement: tirx.DeclBuffer) -> None:
@@ -172,7 +184,8 @@ class _Printer:
             self._emit([f"{c_type(element)} {name}[{size * element.lanes}];"])
         else:
             storage = Storage(name, element.scalar)
-            self.kernel.scratch.append(Scratch(name, element.scalar, extent * element.lanes))
+            elements = substituted(extent * element.lanes, self.definitions)
+            self.kernel.scratch.append(Scratch(name, element.scalar, elements))
         self.builder.views[buffer] = View(storage, element)
 
     def _on_For(self, loop: tirx.For) -> None:
@@ -180,7 +193,9 @@ class _Printer:
             raise InputError("target 'c' has no form for loops over threads", code="GO-3005")
         start, extent = self.builder.of(loop.min), self.builder.of(loop.extent)
         scope = self._scope([start, extent])
-        low, count = scope.text(start), scope.text(extent)
+        low = scope.term(start)
+        # TensorIR knows the number of steps before the first one; C asks again before each.
+        count = scope.name(extent) if _loads(extent) else scope.term(extent)
         end = count if low == "0" else f"{low} + {count}"
         self._emit(scope.lines)
         dtype = parse_dtype(str(loop.loop_var.ty))
@@ -308,8 +323,6 @@ def _is_buffer(parameter: Any) -> bool:
 
 def _written(body: Any) -> list[Any]:
     """Parameters that the body writes, also through buffers declared on their memory."""
-    import tvm_ffi
-
     stored: list[Any] = []
     aliases: list[tuple[Any, Any]] = []
     tvm_ffi.structural_walk(body, (tirx.BufferStore, lambda s: stored.append(s.buffer)))
@@ -321,13 +334,4 @@ def _written(body: Any) -> list[Any]:
 
 
 def _loads(value: Value) -> list[Value]:
-    found: dict[int, Value] = {}
-
-    def visit(v: Value) -> None:
-        if id(v) not in found:
-            found[id(v)] = v
-            for arg in v.args:
-                visit(arg)
-
-    visit(value)
-    return [v for v in found.values() if v.op in ("load", "element")]
+    return [v for v in values_of(value) if v.op in ("load", "element")]

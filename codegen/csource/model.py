@@ -11,7 +11,7 @@ from graphopt.codegen.csource.expressions import Scope
 from graphopt.codegen.csource.plan import ALIGNMENT, Plan, Tensor
 from graphopt.codegen.csource.prelude import Prelude
 from graphopt.codegen.csource.text import Names, c_type
-from graphopt.codegen.csource.values import DType, ValueBuilder
+from graphopt.codegen.csource.values import DType, Value, ValueBuilder
 from graphopt.errors import InternalError
 from graphopt.ir.signature import DimRange, Signature, dtype_name
 
@@ -137,10 +137,18 @@ class ModelSource:
         if isinstance(expression, int | tirx.IntImm):
             return str(int(expression))
         scope = Scope(self._names, self.prelude)
-        text = scope.text(self._builder.of(expression), 8)
+        text = scope.term(self._plain(self._builder.of(expression)))
         if scope.lines:
             raise InternalError(f"a size is not one expression of C: {expression}", code="GO-1001")
-        return text
+        return text if text.isalnum() else f"({text})"
+
+    def _plain(self, value: Value) -> Value:
+        """A size in functions of its own where C would need a variable."""
+        args = [self._plain(a) for a in value.args]
+        if value.op in ("min", "max"):
+            return self._builder.make("call", value.dtype, args, f"{value.op}_size")
+        op = {"&&": "&", "||": "|"}.get(value.op, value.op)
+        return self._builder.make(op, value.dtype, args, value.attribute)
 
     def _size(self, tensor: Tensor) -> str:
         """Bytes of a tensor, as C."""
@@ -357,6 +365,16 @@ _FLOOR = """\
 #define ALIGNED(bytes) (((bytes) + MODEL_ALIGNMENT - 1) / MODEL_ALIGNMENT * MODEL_ALIGNMENT)
 
 INLINE size_t larger(size_t a, size_t b)
+{
+  return a > b ? a : b;
+}
+
+INLINE int64_t min_size(int64_t a, int64_t b)
+{
+  return a < b ? a : b;
+}
+
+INLINE int64_t max_size(int64_t a, int64_t b)
 {
   return a > b ? a : b;
 }

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import ir, relax, tirx
 
 from graphopt.codegen.csource.kernel import Kernel
-from graphopt.codegen.csource.values import DType, parse_dtype
+from graphopt.codegen.csource.values import DType, parse_dtype, substituted
 from graphopt.errors import InputError, InternalError
 
 ALIGNMENT = 64
@@ -213,7 +214,7 @@ class _Planner:
             extent = (
                 scratch.elements
                 if isinstance(scratch.elements, int)
-                else _substitute(scratch.elements, sizes)
+                else substituted(scratch.elements, sizes)
             )
             tensors.append(Tensor("workspace", scratch.dtype, [extent]))
         self.plan.steps.append(Step(kernel, tensors, [sizes[s] for s in kernel.scalars]))
@@ -242,17 +243,9 @@ def _tensor(kind: str, ty: Any, number: int = 0) -> Tensor:
 
 
 def _variables(expression: Any) -> list[Any]:
-    import tvm_ffi
-
     found: list[Any] = []
     tvm_ffi.structural_walk(expression, (ir.Var, found.append))
     return found
-
-
-def _substitute(expression: Any, values: dict[Any, Any]) -> Any:
-    import tvm_ffi
-
-    return tvm_ffi.structural_map(expression, (ir.Var, lambda v: values.get(v, v)))
 
 
 def _set_lives(plan: Plan) -> None:

@@ -8,11 +8,12 @@ used twice, and can see whether all of it can be computed in vectors.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
+import tvm_ffi
 from tvm import ir, tirx
 
 from graphopt.errors import InputError, InternalError
@@ -80,6 +81,25 @@ class Value:
     dtype: DType
     args: tuple[Value, ...] = ()
     attribute: Any = None
+
+
+def values_of(root: Value) -> list[Value]:
+    """A value and all that it is made of, each once."""
+    found: dict[int, Value] = {}
+
+    def visit(value: Value) -> None:
+        if id(value) not in found:
+            found[id(value)] = value
+            for arg in value.args:
+                visit(arg)
+
+    visit(root)
+    return list(found.values())
+
+
+def substituted(expression: Any, values: Mapping[Any, Any]) -> Any:
+    """A TensorIR expression with variables replaced."""
+    return tvm_ffi.structural_map(expression, (ir.Var, lambda variable: values.get(variable, variable)))
 
 
 @dataclass(frozen=True)

@@ -45,13 +45,14 @@ class NewFile(click.ParamType):
 
 
 class NewArtifact(click.ParamType):
-    """What ``compile`` writes: a file, or a folder of source."""
+    """What ``compile`` writes: a file, or (a name without a suffix) a folder of source."""
 
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        is_file = Path(value).suffix in (".so", ".tar")
-        return str(check_output(value) if is_file else check_output_folder(value))
+        if Path(value).suffix:
+            return str(check_output(value, (".so", ".tar")))
+        return str(check_output_folder(value))
 
 
 def _is_stream(path: Path) -> bool:
