@@ -90,7 +90,7 @@ class _Printer:
         self.kernel = Kernel(name, [])
         self.lines: list[str] = []
         self.depth = 1
-        self.bound: list[tuple[int, Value]] = []
+        self.bound: list[tuple[range, Value]] = []
         self.definitions: dict[Any, Any] = {}
 
     def run(self) -> Kernel:
@@ -123,7 +123,7 @@ class _Printer:
             kernel.parameters.append(f"{c_type(scratch.dtype)} *{restrict}{scratch.name}")
         kernel.parameters += sizes
         # TVM binds the sizes of arrays too, which C does not need.
-        unused = {line for line, value in self.bound if value not in self.builder.used}
+        unused = {n for lines, value in self.bound if value not in self.builder.used for n in lines}
         kernel.body = [line for number, line in enumerate(self.lines) if number not in unused]
         return kernel
 
@@ -156,9 +156,10 @@ class _Printer:
             return
         scope = self._scope([value])
         text = scope.text(value)
+        start = len(self.lines)
         self._emit(scope.lines)
         name = self._declare(statement.var, value.dtype)
-        self.bound.append((len(self.lines), self.builder.variables[statement.var]))
+        self.bound.append((range(start, len(self.lines) + 1), self.builder.variables[statement.var]))
         self.definitions[statement.var] = substituted(statement.value, self.definitions)
         self._emit([f"const {c_type(value.dtype)} {name} = {text};"])
 
