@@ -155,6 +155,9 @@ FINISH: tuple[Step, ...] = (
 
 PIPELINE: tuple[Step, ...] = FUSE + SCHEDULE + FINISH
 
+CALLS: tuple[Step, ...] = FINISH[: 1 + [step.name for step in FINISH].index("destination-passing")]
+"""Of :data:`FINISH`, the steps up to a sequence of kernel calls on tensors without planned memory."""
+
 
 def run_pipeline(mod: tvm.IRModule, target: Target, steps: Sequence[Step] = PIPELINE) -> tvm.IRModule:
     """Apply ``steps`` in order.
