@@ -10,6 +10,7 @@ import argparse
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,12 +43,11 @@ def prepare(name: str, size: str, dynamic: bool, folder: Path, engines: list[str
     import numpy as np
 
     import graphopt
-    from benchmarks.zoo import get
     from graphopt import PassManager
     from graphopt import passes as P
 
     folder.mkdir(parents=True, exist_ok=True)
-    model = get(name, "small" if size == "small" else "full")
+    model = sized(name, size)
     arrays = {n: t.numpy() for n, t in zip(model.input_names, model.inputs, strict=True)}
     np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]
     work = folder / "work.json"
@@ -64,6 +64,18 @@ def prepare(name: str, size: str, dynamic: bool, folder: Path, engines: list[str
     if "model.so" in wanted:
         cleaned = PassManager([P.Cleanup()], verify="off").run(program).program
         graphopt.compile(cleaned, target="cpu").save(folder / "model.so")
+
+
+def sized(name: str, size: str) -> Model:
+    """The model of ``NAME`` or ``NAME@DIM=SIZE,...``, whose example inputs then have these sizes."""
+    from benchmarks.zoo import get
+
+    name, _, sizes = name.partition("@")
+    model = get(name, "small" if size == "small" else "full")
+    if not sizes:
+        return model
+    chosen = {dim: int(value) for dim, _, value in (part.partition("=") for part in sizes.split(","))}
+    return replace(model, inputs=model.resized(chosen))
 
 
 def work_of(model: Model) -> dict[str, int]:
@@ -84,7 +96,7 @@ def onnx_file(model: Model, name: str, size: str) -> Path:
         return model.path
     from benchmarks.zoo.onnx_export import as_onnx
 
-    path = as_onnx(model, f"{name}-{size}").path
+    path = as_onnx(model, f"{name.replace('@', '-')}-{size}").path
     assert path is not None
     return path
 

@@ -265,7 +265,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     KernelFamily("depthwise-conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "depthwise")),
     KernelFamily("grouped-conv", "contraction", FLOATS, lambda r, d: _conv(r, d, "grouped")),
     KernelFamily("transposed-conv", "packed-product", FLOATS, _conv_transpose),
-    KernelFamily("pooling", "row-reduction", FLOATS, _pooling),
+    KernelFamily("pooling", "contraction", FLOATS, _pooling),
     KernelFamily("resize", "injective", FLOATS, _resize),
     KernelFamily("rows", "row-reduction", FLOATS, _rows),
     KernelFamily("integer-rows", "row-reduction", INTEGERS, _integers),

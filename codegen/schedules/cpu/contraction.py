@@ -232,6 +232,8 @@ def _arrange(schedule: s_tir.Schedule, main: Block, write_back: Block, tile: _Ti
     loops = main.loops
     outer = [x for x, a in zip(loops, main.axes, strict=True) if a.kind == SPATIAL]
     reduced = [x for x, a in zip(loops, main.axes, strict=True) if a.kind != SPATIAL]
+    if not reduced:
+        raise NotApplicable("every reduced axis has one element, and merging others dropped it")
     columns, lane = schedule.split(loops[tile.column], factors=[None, tile.width])
     outer.remove(loops[tile.column])
     inner, rows = [lane], None
