@@ -23,9 +23,10 @@ from tvm.sym import Analyzer
 from graphopt.codegen.schedules.blocks import SPATIAL, Block, loop_extent, top_blocks
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.parallel import parallelize
-from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count
+from graphopt.codegen.schedules.cpu.tiling import Registers, count
+from graphopt.codegen.schedules.decisions import Decisions
 from graphopt.codegen.schedules.extents import mapped
-from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
+from graphopt.codegen.schedules.rule import NotApplicable, TunableRule
 from graphopt.codegen.targets import Target
 
 PACKED_TILE = "graphopt.packed_tile"
@@ -48,7 +49,7 @@ def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     return sum(_annotation(b) is not None for b in blocks) == 1
 
 
-def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
+def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_tir.Schedule:
     main, (rows, columns, inside) = next(
         (block, tile) for block in top_blocks(schedule) if (tile := _annotation(block)) is not None
     )
@@ -58,8 +59,11 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
     for block in stages:
         if not block.is_spatial:
             raise NotApplicable(f"block {block.name} reduces beside the product")
-        if not _copy_rows(schedule, block, target):
-            schedule_spatial(schedule, block.handle, target)
+        if _is_border(schedule, block, main) and decisions.choose(f"{block.name}.inline", 0, (0, 1)):
+            schedule.compute_inline(block.handle)
+            main.refresh()
+        elif not _copy_rows(schedule, block, target, decisions):
+            schedule_spatial(schedule, block.handle, target, decisions)
     loops = main.loops
     spatial = [x for x, a in zip(loops, main.axes, strict=True) if a.kind == SPATIAL]
     reduced = [x for x, a in zip(loops, main.axes, strict=True) if a.kind != SPATIAL]
@@ -67,7 +71,13 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
     tiles, row = schedule.split(row, factors=[None, rows])
     lanes = min(columns, Registers.of(target).lanes)
     vectors, lane = schedule.split(column, factors=[None, lanes])
-    order = [*outer, tiles, panel] if inside else [*outer[:1], panel, *outer[1:], tiles]
+    orders = ([*outer, tiles, panel], [*outer[:1], panel, *outer[1:], tiles], [*outer, panel, tiles])
+    order = orders[decisions.choose("order", 0 if inside else 1, range(len(orders)))]
+    steps = loop_extent(schedule, reduced[-1]) or 1
+    unrolled = decisions.choose("unroll", 1, [u for u in (2, 4) if steps % u == 0 and steps > u])
+    if unrolled > 1:
+        reduced[-1:] = schedule.split(reduced[-1], factors=[None, unrolled])
+        schedule.unroll(reduced[-1])
     schedule.reorder(*order, *reduced, row, vectors, lane)
     schedule.reverse_compute_at(last.handle, order[-1])
     schedule.set_scope(main.handle, 0, "local")
@@ -75,13 +85,18 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
     schedule.unroll(vectors)
     schedule.unroll(row)
     lane_name = _vectorize_write(schedule, last, columns, lanes)
-    if work is None or work >= SERIAL_BELOW:
-        parallelize(schedule, order, target)
+    parallelize(schedule, order, target, decisions, work)
     schedule.decompose_reduction(main.handle, reduced[0])
     return _guard(schedule, last.name, rows, columns, lane_name)
 
 
-def _copy_rows(schedule: s_tir.Schedule, block: Block, target: Target) -> bool:
+def _is_border(schedule: s_tir.Schedule, block: Block, main: Block) -> bool:
+    """Whether the block only puts a border around an image for the product to read."""
+    consumers = schedule.get_consumers(block.handle)
+    return len(consumers) == 1 and Block(schedule, consumers[0]).name == main.name
+
+
+def _copy_rows(schedule: s_tir.Schedule, block: Block, target: Target, decisions: Decisions) -> bool:
     """Arrange a stage that copies an image (into one with a border) row by row, in whole vectors."""
     lanes = Registers.of(target).lanes
     channels = block.axes[-1].extent
@@ -91,7 +106,8 @@ def _copy_rows(schedule: s_tir.Schedule, block: Block, target: Target) -> bool:
     width = next(w for w in (2 * lanes, lanes, lanes // 2) if channels % w == 0)
     _, lane = schedule.split(channel, factors=[None, width])
     schedule.vectorize(lane)
-    schedule.parallel(schedule.fuse(batch, row))
+    if decisions.choose(f"{block.name}.parallel", 1, (0, 1)):
+        schedule.parallel(schedule.fuse(batch, row))
     return True
 
 
@@ -178,4 +194,4 @@ def _guard(schedule: s_tir.Schedule, name: str, rows: int, columns: int, lane: s
     return mapped(schedule, [(s_tir.SBlockRealize, guarded)])
 
 
-PACKED = ScheduleRule("packed-product", _applies, _apply)
+PACKED = TunableRule("packed-product", _applies, _apply)
