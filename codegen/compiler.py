@@ -18,7 +18,7 @@ from graphopt.codegen.artifact import Artifact
 from graphopt.codegen.cache import ArtifactCache, cache_key
 from graphopt.codegen.cuda import build_binaries, cuda_source, embed_binary, kernel_names
 from graphopt.codegen.package import FORMAT, Description, write_package
-from graphopt.codegen.pipeline import FINISH, FUSE, PIPELINE, SCHEDULE, last_line, run_pipeline
+from graphopt.codegen.pipeline import FINISH, FUSE, LOWERING, PIPELINE, SCHEDULE, last_line, run_pipeline
 from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE
 from graphopt.codegen.targets import Target, find_target
 from graphopt.errors import GraphoptError, InternalError
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from graphopt.ir.program import Program
     from graphopt.ir.signature import Signature
 
-# Loops whose conditions a schedule marks as likely are split into a part without them and a remainder.
-_LOWERING = {
-    "s_tir.LoopPartition": {"partition_const_loop": True, "no_unroll_loop_with_extent_one": True},
-}
 _RESHAPE = tvm.ir.Op.get("relax.reshape")
 
 
@@ -172,7 +168,7 @@ def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, str]], str]:
 
 def _generate(mod: tvm.IRModule, target: Target) -> tvm.runtime.Module:
     try:
-        with tvm.transform.PassContext(opt_level=3, config=_LOWERING):
+        with tvm.transform.PassContext(opt_level=3, config=LOWERING):
             return relax.build(mod, tvm.target.Target(target.tvm_config()), relax_pipeline=None).mod
     except GraphoptError:
         raise

@@ -8,7 +8,7 @@ from tvm import tirx
 from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE, ScheduleRule, schedule_function
 from graphopt.codegen.targets import Target
 
-_OWN_SCHEDULE = "tirx.is_scheduled"
+OWN_SCHEDULE = "tirx.is_scheduled"
 
 
 def schedule_module(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
@@ -21,7 +21,7 @@ def schedule_module(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
         attributes = func.attrs or {}
         if RULE_ATTRIBUTE in attributes:
             continue
-        if _OWN_SCHEDULE in attributes:
+        if OWN_SCHEDULE in attributes:
             scheduled[name] = func.with_attr(RULE_ATTRIBUTE, "own")
             continue
         new = schedule_function(func, target, rules)

@@ -36,7 +36,8 @@ The block's independent axes are ``(*outer, rows, panels, columns)``.
 """
 
 
-def _annotation(block: Block) -> tuple[int, int, bool] | None:
+def annotated_tile(block: Block) -> tuple[int, int, bool] | None:
+    """Rows and columns of a packed product's tile, and whether columns run inside; None for other blocks."""
     value = dict(block.stmt.annotations).get(PACKED_TILE)
     if value is None:
         return None
@@ -46,12 +47,12 @@ def _annotation(block: Block) -> tuple[int, int, bool] | None:
 
 def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     blocks = top_blocks(s_tir.Schedule(func))
-    return sum(_annotation(b) is not None for b in blocks) == 1
+    return sum(annotated_tile(b) is not None for b in blocks) == 1
 
 
 def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_tir.Schedule:
     main, (rows, columns, inside) = next(
-        (block, tile) for block in top_blocks(schedule) if (tile := _annotation(block)) is not None
+        (block, tile) for block in top_blocks(schedule) if (tile := annotated_tile(block)) is not None
     )
     last = _inline_epilogue(schedule, main)
     work = count([a.extent for a in main.axes])
