@@ -1,4 +1,4 @@
-"""Latency of compiled models against onnxruntime and torch, measured so that it can be believed.
+"""Latency of compiled models against other engines, measured so that it can be believed.
 
 ``python -m benchmarks.latency`` takes the models of the zoo at their full size (PP-OCRv4 det 640x640,
 rec 48x320, cls 48x192, vision models 224x224, texts of 128 tokens, decode steps after 127).  Every
@@ -6,9 +6,10 @@ engine runs in a process of its own; the processes take turns, and those that wa
 idle worker threads that spin slow down whoever runs.  Figures are medians; *ratio* is the engine's
 time over ours, the median over the rounds (above 1: ours is faster).
 
-torch runs the captured graph eagerly.  onnxruntime runs the original file or, for models from torch,
-the file that ``torch.onnx.export(dynamo=True)`` writes.  Ours is compiled for fixed sizes unless
-``--dynamic`` is given; results are checked by ``python -m benchmarks.model_table``, not here.
+torch runs the captured graph eagerly, torch-compile through its inductor.  onnxruntime and OpenVINO
+run the original file or, for models from torch, the file that ``torch.onnx.export(dynamo=True)`` writes.
+Ours is compiled for fixed sizes unless ``--dynamic`` is given; results are checked by
+``python -m benchmarks.model_table``, not here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The files that each engine needs to run one model, made in a process of its own.
 
 ``python -m benchmarks.latency_files NAME FOLDER`` writes ``model.so`` (ours), ``model.onnx``
-(onnxruntime), ``model.pt2`` (torch) and ``inputs.npz``.  What is there already is kept.
+(onnxruntime, OpenVINO), ``model.pt2`` (torch) and ``inputs.npz``.  What is there already is kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.zoo.model import Model
 
-FILES = {"graphopt": "model.so", "onnxruntime": "model.onnx", "torch": "model.pt2"}
+FILES = {
+    "graphopt": "model.so",
+    "onnxruntime": "model.onnx",
+    "openvino": "model.onnx",
+    "torch": "model.pt2",
+    "torch-compile": "model.pt2",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,17 +53,17 @@ def prepare(name: str, size: str, dynamic: bool, folder: Path, engines: list[str
     work = folder / "work.json"
     if not work.exists():
         work.write_text(json.dumps(work_of(model)))
-    wanted = {e: folder / FILES[e] for e in engines if not (folder / FILES[e]).exists()}
-    if "onnxruntime" in wanted:
-        shutil.copyfile(onnx_file(model, name, size), wanted["onnxruntime"])
-    if "torch" not in wanted and "graphopt" not in wanted:
+    wanted = {FILES[e] for e in engines if not (folder / FILES[e]).exists()}
+    if "model.onnx" in wanted:
+        shutil.copyfile(onnx_file(model, name, size), folder / "model.onnx")
+    if not wanted & {"model.pt2", "model.so"}:
         return
     program = model.capture(dynamic=dynamic)
-    if "torch" in wanted:
-        program.save(wanted["torch"])
-    if "graphopt" in wanted:
+    if "model.pt2" in wanted:
+        program.save(folder / "model.pt2")
+    if "model.so" in wanted:
         cleaned = PassManager([P.Cleanup()], verify="off").run(program).program
-        graphopt.compile(cleaned, target="cpu").save(wanted["graphopt"])
+        graphopt.compile(cleaned, target="cpu").save(folder / "model.so")
 
 
 def work_of(model: Model) -> dict[str, int]:

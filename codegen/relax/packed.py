@@ -34,7 +34,7 @@ def packed_matmul(context: Context, x: Expr, weight: torch.Tensor, bias: torch.T
     assert context.registers is not None
     *lead, rows, depth = shape_of(x)
     outputs = weight.shape[0]
-    tile = PackedTile.of(known(rows), outputs, context.registers)
+    tile = PackedTile.of(known(rows), outputs, context.registers, int(depth))
     panels = _panels(weight.detach().T, tile.columns)
 
     def define(data: te.Tensor, packed: te.Tensor, *offset: te.Tensor) -> te.Tensor:
@@ -70,7 +70,7 @@ def packed_conv2d(
     assert context.registers is not None
     batch, height, width, outputs = shape
     channels, taps = weight.shape[1], weight.shape[2:]
-    tile = PackedTile.of(known(width), int(outputs), context.registers)
+    tile = PackedTile.of(known(width), int(outputs), context.registers, channels * strides[1])
     packed_weight = _panels(weight.detach().permute(2, 3, 1, 0).reshape(-1, weight.shape[0]), tile.columns)
     packed_weight = packed_weight.reshape(packed_weight.shape[0], *taps, channels, tile.columns)
 

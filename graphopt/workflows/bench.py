@@ -8,6 +8,7 @@ the ratio is the median of the rounds' ratios, which a drift of the machine's sp
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -25,7 +26,9 @@ import numpy as np
 from graphopt.errors import InputError, InternalError, UsageError, did_you_mean
 from graphopt.files import existing_file
 
-ENGINES = ("graphopt", "onnxruntime", "torch")
+ENGINES = ("graphopt", "onnxruntime", "openvino", "torch", "torch-compile")
+
+_NEEDS_ONNX = ("onnxruntime", "openvino")
 
 
 @dataclass
@@ -95,7 +98,8 @@ def bench(
 
     Args:
         artifact: the ``.so`` file.
-        against: ``"onnxruntime"`` (the model must be an ``.onnx`` file), ``"torch"`` (eager).
+        against: ``"onnxruntime"`` and ``"openvino"`` (the model must be an ``.onnx`` file), ``"torch"``
+            (eager) and ``"torch-compile"`` (its inductor).  All in float32, like the artifact.
         model: the original; default: the file that the artifact was compiled from.
         inputs: an ``.npz`` file or arrays by name; default: drawn ones.
         sizes: of symbolic dimensions, for drawn inputs.
@@ -104,7 +108,7 @@ def bench(
         seconds: length of a turn; at least one run.
 
     Raises:
-        UsageError: an unknown engine.
+        UsageError: an unknown engine, or one that is not installed.
         InputError: the original is missing or has changed, or the inputs do not fit.
         TargetError: the artifact cannot run on this machine.
     """
@@ -113,16 +117,19 @@ def bench(
     for name in against:
         if name not in ENGINES:
             raise UsageError(f"there is no engine {name!r}", hint=did_you_mean(name, ENGINES))
+        if name == "openvino" and importlib.util.find_spec("openvino") is None:
+            raise UsageError("openvino is not installed", hint="pip install openvino")
     path = existing_file(artifact)
     opened = load_artifact(path)
     opened.target.require_runnable()
     original: Path | None = None
     if against:
         original = existing_file(model) if model is not None else _recorded_source(opened.metadata, path)
-        if "onnxruntime" in against and original.suffix != ".onnx":
-            raise InputError(
-                f"onnxruntime cannot run {str(original)!r}", hint="name an .onnx file with --model"
-            )
+        for name in against:
+            if name in _NEEDS_ONNX and original.suffix != ".onnx":
+                raise InputError(
+                    f"{name} cannot run {str(original)!r}", hint="name an .onnx file with --model"
+                )
     arrays = _inputs(opened, inputs, sizes or {})
     threads = threads or len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="graphopt-bench-") as folder:

@@ -14,6 +14,7 @@ be symbolic at no cost.
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Any
 
 import tvm_ffi
@@ -70,7 +71,7 @@ def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_
     reduced = [x for x, a in zip(loops, main.axes, strict=True) if a.kind != SPATIAL]
     *outer, row, panel, column = spatial
     tiles, row = schedule.split(row, factors=[None, rows])
-    lanes = min(columns, Registers.of(target).lanes)
+    lanes = gcd(columns, Registers.of(target).lanes)
     vectors, lane = schedule.split(column, factors=[None, lanes])
     orders = ([*outer, tiles, panel], [*outer[:1], panel, *outer[1:], tiles], [*outer, panel, tiles])
     order = orders[decisions.choose("order", 0 if inside else 1, range(len(orders)))]
@@ -85,6 +86,9 @@ def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_
     schedule.vectorize(lane)
     schedule.unroll(vectors)
     schedule.unroll(row)
+    if inside:
+        # Taps beside each other read the same pixels, which then stay in registers.
+        schedule.unroll(reduced[-1])
     lane_name = _vectorize_write(schedule, last, columns, lanes)
     parallelize(schedule, order, target, decisions, work)
     schedule.decompose_reduction(main.handle, reduced[0])
