@@ -16,7 +16,6 @@ from graphopt.codegen.schedules import apply_schedules
 from graphopt.codegen.targets import Target
 from graphopt.errors import GraphoptError, InternalError
 
-
 # Loops whose conditions a schedule marks as likely are split into a part without them and a remainder.
 LOWERING = {
     "s_tir.LoopPartition": {"partition_const_loop": True, "no_unroll_loop_with_extent_one": True},

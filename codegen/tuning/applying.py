@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import tvm
 import tvm_ffi
 from tvm import relax, tirx
@@ -35,13 +35,6 @@ class Applied:
 
     tuned: dict[str, dict[str, int]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-
-    def warnings(self) -> list[str]:
-        """For the user, about each refused kernel."""
-        return [
-            f"kernel {name} has a tuned schedule that does not fit it and runs the default one: {reason}"
-            for name, reason in self.refused.items()
-        ]
 
 
 def apply_records(
@@ -76,53 +69,61 @@ def apply_records(
             continue
         functions[var] = arranged.function.with_attr(RULE_ATTRIBUTE, arranged.rule)
         applied.tuned[name] = dict(record.decisions)
-    mod = tvm.IRModule(dict(mod.functions_items()), attrs=mod.attrs)
-    for var, func in functions.items():
-        mod.update_func(var, func)
-    if packed:
-        _repack(mod, packed)
-    return mod, applied
+    others = {v: f for v, f in mod.functions_items() if v not in functions}
+    resized = {v.name_hint: f for v, f in functions.items() if v.name_hint in packed}
+    others |= {v: f for v, f in functions.items() if v.name_hint not in packed}
+    mod = tvm.IRModule(others, attrs=mod.attrs)
+    return _repack(mod, resized, packed) if packed else mod, applied
 
 
 def _require_constants(mod: tvm.IRModule, name: str, panels: Panels) -> None:
     """Raises :class:`UnknownDecision` where a call passes something else than a constant as weights."""
 
-    def check(call: relax.Call) -> relax.Call:
-        if not isinstance(call.args[1].fields[panels.parameter], tvm.ir.GenericConst):
-            raise UnknownDecision("its weights are no constants here")
-        return call
+    def check(call: Any) -> None:
+        if _calls_one_of(call, {name}):
+            if not isinstance(call.args[1].fields[panels.parameter], tvm.ir.GenericConst):
+                raise UnknownDecision("its weights are no constants here")
 
     for _, function in mod.functions_items():
         if isinstance(function, relax.Function):
-            _each_call(function, {name}, check)
+            tvm_ffi.structural_walk(function, (relax.Call, check))
 
 
-def _repack(mod: tvm.IRModule, packed: Mapping[str, Panels]) -> None:
-    """Give every call of the kernels its weights in their new panels; equal constants stay one."""
-    constants: dict[tuple[int, Panels], Any] = {}
+def _calls_one_of(call: relax.Call, names: Container[str]) -> bool:
+    return call.op == _CALL and call.args[0].name_hint in names
+
+
+def _repack(
+    mod: tvm.IRModule, functions: Mapping[str, tirx.PrimFunc], packed: Mapping[str, Panels]
+) -> tvm.IRModule:
+    """Add kernels whose weights have another shape, and give every call of them its weights so.
+
+    Equal constants stay one.
+    """
+    constants: dict[tuple[bytes, tuple[int, ...], Panels], Any] = {}
 
     def repacked(call: relax.Call) -> relax.Call:
         panels = packed[call.args[0].name_hint]
         arguments = list(call.args[1].fields)
-        weights = arguments[panels.parameter]
-        key = int(weights.data.numpy().__array_interface__["data"][0]), panels
+        weights = arguments[panels.parameter].value.numpy()
+        key = hashlib.sha256(weights.data).digest(), weights.shape, panels
         if key not in constants:
-            array: np.ndarray = panels.repack(weights.data.numpy())
-            constants[key] = relax.const(tvm.runtime.tensor(array), str(array.dtype))
+            constants[key] = relax.const(tvm.runtime.tensor(panels.repack(weights)), str(weights.dtype))
         arguments[panels.parameter] = constants[key]
         return relax.Call(
-            call.op, [call.args[0], relax.Tuple(arguments), *call.args[2:]], call.attrs, call.ty_args
+            call.op, [variables[call.args[0].name_hint], relax.Tuple(arguments)], call.attrs, call.ty_args
         )
 
+    @relax.expr_functor.mutator
+    class Repack(relax.PyExprMutator):  # type: ignore[misc]
+        def visit_call_(self, call: relax.Call) -> relax.Expr:
+            call = super().visit_call_(call)
+            return repacked(call) if _calls_one_of(call, packed) else call
+
+    mutator = Repack(mod)
+    # New variables: a variable keeps the type of the function that it was made for.
+    variables = {name: mutator.builder_.add_func(func, name) for name, func in functions.items()}
     for var, function in list(mod.functions_items()):
         if isinstance(function, relax.Function):
-            mod.update_func(var, _each_call(function, packed.keys(), repacked))
-
-
-def _each_call(function: relax.Function, names: Any, change: Callable[[relax.Call], relax.Call]) -> Any:
-    """The function with every call of the kernels called ``names`` changed."""
-
-    def visit(call: Any) -> Any:
-        return change(call) if call.op == _CALL and call.args[0].name_hint in names else call
-
-    return tvm_ffi.structural_map(function, (relax.Call, visit))
+            mutator.builder_.update_func(var, mutator.visit_expr(function))
+    return mutator.builder_.get()

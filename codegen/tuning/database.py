@@ -206,6 +206,20 @@ class TuningDatabase:
             yield file  # type: ignore[misc]
 
 
+def open_database(chosen: bool | str | os.PathLike[str]) -> TuningDatabase | None:
+    """The database that a compilation reads: True is the user's, False none; damaged lines are logged.
+
+    Raises:
+        InputError: GO-3001, there is one and it cannot be read.
+    """
+    if chosen is False:
+        return None
+    database = TuningDatabase.of_user() if chosen is True else TuningDatabase(chosen)
+    for problem in database.problems if database else ():
+        _log.warning("%s", problem)
+    return database
+
+
 def no_database() -> InputError:
     """The error for tuning without a place for its results."""
     return InputError(

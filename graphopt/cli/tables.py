@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from graphopt.codegen.tuning.report import KernelReport
     from graphopt.passmanager.result import PassRecord
     from graphopt.verification import VerificationReport
 
@@ -68,3 +69,17 @@ def check_table(checks: Mapping[str, VerificationReport]) -> Table:
 
 def notes(lines: Sequence[str]) -> str:
     return "\n".join(f"note: {line}" for line in lines)
+
+
+def tuning_table(kernels: Sequence[KernelReport]) -> Table:
+    """Kernels with their time before and after tuning; those that were not tuned in one line each."""
+    rows = []
+    for k in kernels:
+        if k.default_microseconds is None or k.tuned_microseconds is None:
+            rows.append((k.name, k.rule, str(k.calls), "-", "-", "-", str(k.trials), k.skipped or ""))
+            continue
+        decided = ", ".join(f"{name}={value}" for name, value in k.decisions.items())
+        default, tuned = f"{k.default_microseconds:.2f}", f"{k.tuned_microseconds:.2f}"
+        rows.append((k.name, k.rule, str(k.calls), default, tuned, f"{k.gain:.2f}", str(k.trials), decided))
+    columns = ("kernel", "rule", "calls", "default us", "tuned us", "gain", "trials", "decisions")
+    return table("kernels", columns, rows)

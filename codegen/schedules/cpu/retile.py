@@ -164,7 +164,9 @@ class _Product:
         packed = schedule.mod["main"].params[self.parameter]
         shape = list(packed.shape)
         shape[self.packed_axes[0]], shape[self.packed_axes[1]] = count, extents[self.column]
-        return _with_shape(schedule, packed, shape).mod["main"]
+        func = _with_shape(schedule, packed, shape).mod["main"]
+        # Mapping keeps the function's old type; making it anew infers the one that it has now.
+        return tirx.PrimFunc(func.params, func.body, func.ret_type, func.attrs)
 
     def _product_block(self, block: Any, extents: dict[int, Any], tile: list[int]) -> Any:
         """The block that sums, over as many rows and columns as the new tiles have."""
