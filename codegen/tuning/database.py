@@ -59,13 +59,6 @@ class Record:
     default_microseconds: float | None = None
     reason: str | None = None
 
-    @property
-    def gain(self) -> float:
-        """How many times faster than the default it is."""
-        if not self.microseconds or not self.default_microseconds:
-            return 1.0
-        return self.default_microseconds / self.microseconds
-
     def to_line(self) -> bytes:
         """The record as a line of the file."""
         facts = {"version": VERSION, **{k: v for k, v in asdict(self).items() if v not in (None, {})}}
@@ -177,10 +170,28 @@ class TuningDatabase:
         """What is known of a kernel, oldest first."""
         return list(self._records.get(key, ()))
 
+    def default_microseconds(self, key: str) -> float | None:
+        """Of a kernel's default schedule, as fast as it ever was; None if it was not measured.
+
+        Whatever else runs on the machine only makes a measurement longer.
+        """
+        times = [
+            r.microseconds if r.status == DEFAULT else r.default_microseconds
+            for r in self._records.get(key, ())
+        ]
+        return min((t for t in times if t is not None), default=None)
+
     def best(self, key: str) -> Record | None:
         """The fastest schedule of a kernel that is faster than the default; None if there is none."""
-        found = [r for r in self._records.get(key, ()) if r.status == FASTER]
-        return max(found, key=lambda r: r.gain) if found else None
+        default = self.default_microseconds(key)
+        times = {
+            r.microseconds: r
+            for r in self._records.get(key, ())
+            if r.status == FASTER and r.microseconds is not None
+        }
+        if default is None or not times or min(times) >= default:
+            return None
+        return times[min(times)]
 
     def best_of_target(self, target: str) -> dict[str, Record]:
         """:meth:`best` of every kernel tuned for a target, by the kernel's key."""

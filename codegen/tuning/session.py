@@ -72,8 +72,6 @@ class Task:
         self.kernel = kernel
         self.target = target
         self.database = database
-        self.default_microseconds: float | None = None
-        self.best: Record | None = None
         self.tried: set[Point] = set()
         self.trials = self.rejected = self.stale = 0
         self.problem: str | None = None
@@ -82,9 +80,24 @@ class Task:
             self._note(record)
 
     @property
+    def default_microseconds(self) -> float | None:
+        """Of one call of the default schedule."""
+        return self.database.default_microseconds(self.kernel.key)
+
+    @property
+    def best(self) -> Record | None:
+        return self.database.best(self.kernel.key)
+
+    @property
     def microseconds(self) -> float:
-        """Of one call of the best schedule; of the default's own measurement, less what was won."""
-        return (self.default_microseconds or 0.0) / (self.best.gain if self.best else 1.0)
+        """Of one call of the best schedule."""
+        best = self.best
+        return (best.microseconds if best else self.default_microseconds) or 0.0
+
+    @property
+    def gain(self) -> float:
+        """How many times faster the best schedule is than the default."""
+        return (self.default_microseconds or 1.0) / (self.microseconds or 1.0)
 
     @property
     def priority(self) -> float:
@@ -114,7 +127,7 @@ class Task:
         return made
 
     def report(self) -> KernelReport:
-        kernel = self.kernel
+        kernel, best = self.kernel, self.best
         return KernelReport(
             kernel.name,
             kernel.rule,
@@ -123,13 +136,12 @@ class Task:
             self.microseconds if self.default_microseconds else None,
             self.trials,
             self.rejected,
-            self.best.decisions if self.best else {},
+            best.decisions if best else {},
             self.problem,
         )
 
     def _note(self, record: Record) -> None:
         if record.status == DEFAULT:
-            self.default_microseconds = record.microseconds
             return
         if record.status == FAILED and not record.decisions:
             self.problem = record.reason
@@ -140,8 +152,8 @@ class Task:
         self.trials += 1
         self.stale += 1
         self.rejected += record.status in (WRONG, FAILED)
-        if record.status == FASTER and record.gain > (self.best.gain if self.best else 1.0):
-            self.best, self.stale = record, 0
+        if record.status == FASTER:
+            self.stale = 0
 
 
 class Session:
@@ -243,12 +255,13 @@ class Session:
             task.exhausted = True
             return False
         answer = self.measuring.attempt(task.kernel, decisions, _ROUNDS)
-        to_beat = max(LEAST_GAIN, best.gain if best else 1.0)
+        to_beat = max(LEAST_GAIN, task.gain)
         if answer["status"] == "measured" and _gain(answer) > to_beat:
             # The first measurement of the best of many is too good: what counts is a second one.
             answer = self._confirm(task, decisions)
         if answer["status"] == "measured":
-            answer["status"] = FASTER if _gain(answer) > to_beat else SLOWER
+            better = answer["microseconds"] < task.microseconds and _gain(answer) > LEAST_GAIN
+            answer["status"] = FASTER if better else SLOWER
         record = task.record(decisions=decisions, **answer)
         self.watcher.tried(self, task, record)
         return True
@@ -258,13 +271,14 @@ class Session:
 
         The default counts as fast as it ever was, so that a busy machine never makes a winner.
         """
-        assert task.default_microseconds is not None
+        default = task.default_microseconds
+        assert default is not None
         for _ in range(_CALM_TRIES):
             answer = self.measuring.attempt(task.kernel, decisions, _CONFIRMING_ROUNDS)
             if answer["status"] != "measured":
                 break
-            calm = answer["default_microseconds"] <= _CALM * task.default_microseconds
-            answer["default_microseconds"] = min(answer["default_microseconds"], task.default_microseconds)
+            calm = answer["default_microseconds"] <= _CALM * default
+            answer["default_microseconds"] = min(answer["default_microseconds"], default)
             if calm:
                 break
             time.sleep(_PAUSE)

@@ -144,7 +144,7 @@ def serve(requests: Any, answers: Any, arranger: Callable[..., Arranged] = arran
                 bench = None
                 func = tvm.ir.load_json(request["function"])["main"]
                 bench = Bench(func, Target.from_dict(request["target"]), arranger)
-                answer = {"microseconds": bench.microseconds(request["rounds"])}
+                answer: dict[str, Any] = {"microseconds": bench.microseconds(request["rounds"])}
             else:
                 assert bench is not None
                 answer = bench.attempt(request["decisions"], request["rounds"])

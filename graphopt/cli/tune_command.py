@@ -32,7 +32,7 @@ from graphopt.errors import EXIT_INTERRUPTED
 @database_option
 @click.option("--kernels", default="*", metavar="PATTERN", help="Only kernels with such names ('*conv2d*').")
 @click.option(
-    "--resume/--fresh", default=True, help="Go on from what is known (default), or forget it first."
+    "--resume/--fresh", default=True, help="Go on from what is known, or forget it first. Default: resume."
 )
 @passes_option("cleanup")
 @dims_option

@@ -82,7 +82,7 @@ class _Bar(_Lines):
 def _won(task: Task, record: Record) -> str:
     decided = ", ".join(f"{name}={value}" for name, value in record.decisions.items())
     before = task.default_microseconds or 0.0
-    return f"{task.kernel.name} {before:.1f} -> {task.microseconds:.1f} us ({record.gain:.2f}x; {decided})"
+    return f"{task.kernel.name} {before:.1f} -> {task.microseconds:.1f} us ({task.gain:.2f}x; {decided})"
 
 
 def _so_far(session: Session) -> str:
