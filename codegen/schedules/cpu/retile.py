@@ -233,5 +233,6 @@ def _require_product(region: Any, panel: Any, columns: int) -> None:
 
 
 def _with_shape(schedule: s_tir.Schedule, old: Any, shape: list[Any]) -> s_tir.Schedule:
-    new = tirx.decl_buffer(shape, old.dtype, old.name, scope=old.scope())
+    layout = "default" if old.ty.layout is not None else None
+    new = tirx.decl_buffer(shape, old.dtype, old.name, scope=old.scope(), layout=layout)
     return mapped(schedule, [(ir.Var, lambda b: new if b.same_as(old) else b)])
