@@ -6,7 +6,9 @@
 ``worker``      the process that builds, checks and measures
 ``measuring``   that process, seen from this one
 ``search``      what to try next on one kernel
-``session``     which kernel to try next; budgets, interruption, the report
+``session``     which kernel to try next; budgets and interrupts
+``progress``    what the command line shows meanwhile
+``report``      what came of it
 ``applying``    the records in a compilation
 =============== ================================================================================
 

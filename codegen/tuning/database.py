@@ -128,7 +128,7 @@ class TuningDatabase:
             with self.path.open("rb") as file:
                 file.seek(self._read)
                 data = file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise InputError(f"cannot read {str(self.path)!r}: {error.strerror}", code="GO-3001") from None

@@ -59,11 +59,11 @@ def command(
     sizes = parse_dims(dims) or None
     from graphopt.cli.output import write_json
     from graphopt.cli.tables import console, tuning_table
-    from graphopt.cli.tuning_progress import progress
+    from graphopt.codegen.tuning.progress import progress
     from graphopt.workflows.optimize import DEFAULT_PASSES
-    from graphopt.workflows.tune import tune
+    from graphopt.workflows.tune import DEFAULT_TRIALS, tune
 
-    with progress(trials, minutes, quiet=quiet) as watcher:
+    with progress(trials or DEFAULT_TRIALS, minutes, quiet=quiet) as watcher:
         report = tune(
             model,
             target,

@@ -11,14 +11,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from graphopt.codegen.tuning.database import FASTER, Record
 from graphopt.codegen.tuning.session import Session, Task, Watcher
-from graphopt.workflows.tune import DEFAULT_TRIALS
 
 _EVERY = 32
 """Trials between two lines where nothing was won and there is no terminal."""
 
 
 @contextmanager
-def progress(trials: int | None, minutes: float | None, *, quiet: bool = False) -> Iterator[Watcher]:
+def progress(trials: int, minutes: float | None, *, quiet: bool = False) -> Iterator[Watcher]:
     """A watcher that shows the best so far, for as long as the block runs."""
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     if quiet:
@@ -55,12 +54,12 @@ class _Lines(Watcher):
 
 
 class _Bar(_Lines):
-    def __init__(self, console: Console, bar: Progress, trials: int | None, minutes: float | None) -> None:
+    def __init__(self, console: Console, bar: Progress, trials: int, minutes: float | None) -> None:
         super().__init__(console)
         self.bar = bar
         self.start = time.monotonic()
         self.seconds = None if minutes is None else 60 * minutes
-        total = self.seconds if self.seconds is not None else trials or DEFAULT_TRIALS
+        total = self.seconds if self.seconds is not None else trials
         self.row = bar.add_task("measuring the default schedules", total=total)
 
     def measured_default(self, session: Session, task: Task) -> None:
