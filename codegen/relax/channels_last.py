@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -177,13 +178,15 @@ def _convolved(
         return None
     strides, pads, dilations = (_pair(v) for v in (stride, padding, dilation))
     outputs = weight.shape[0]
-    if groups == 1 and outputs >= 4:
+    if groups == 1 and outputs >= 4 and weight.shape[1] < 4 and not isinstance(x, ChannelsLast):
+        kernel = partial(packed_conv2d, planes=True)
+    elif groups == 1 and outputs >= 4:
         kernel = packed_conv2d
     elif groups == outputs and weight.shape[1] == 1 and divides(outputs, context):
         kernel = depthwise_conv2d
     else:
         return None
-    data = channels_last(context, x, 4)
+    data = x if isinstance(kernel, partial) else channels_last(context, x, 4)
     return ChannelsLast(
         kernel(context, data, weight, offset, strides, [*pads, *pads], dilations, moved(context.shape))
     )

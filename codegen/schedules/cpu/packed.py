@@ -22,6 +22,7 @@ from tvm import ir, s_tir, tirx
 from tvm.sym import Analyzer
 
 from graphopt.codegen.schedules.blocks import SPATIAL, Block, loop_extent, top_blocks
+from graphopt.codegen.schedules.cpu.borders import clip_windows
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.parallel import parallelize
 from graphopt.codegen.schedules.cpu.tiling import Registers, count
@@ -35,6 +36,9 @@ PACKED_TILE = "graphopt.packed_tile"
 
 The block's independent axes are ``(*outer, rows, panels, columns)``.
 """
+
+PADDED_PLANES = "padded_planes"
+"""Name of a stage that copies an image ``[N, C, H, W]`` into one with a border."""
 
 
 def annotated_tile(block: Block) -> tuple[int, int, bool] | None:
@@ -92,6 +96,7 @@ def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_
     lane_name = _vectorize_write(schedule, last, columns, lanes)
     parallelize(schedule, order, target, decisions, work)
     schedule.decompose_reduction(main.handle, reduced[0])
+    schedule = clip_windows(schedule, main.name)
     return _guard(schedule, last.name, rows, columns, lane_name)
 
 
@@ -103,6 +108,10 @@ def _is_border(schedule: s_tir.Schedule, block: Block, main: Block) -> bool:
 
 def _copy_rows(schedule: s_tir.Schedule, block: Block, target: Target, decisions: Decisions) -> bool:
     """Arrange a stage that copies an image (into one with a border) row by row, in whole vectors."""
+    if block.name == PADDED_PLANES:
+        # LLVM makes vectors of a row, but for the border.
+        schedule.parallel(schedule.fuse(*block.loops[:-1]))
+        return True
     lanes = Registers.of(target).lanes
     channels = block.axes[-1].extent
     if len(block.axes) != 4 or channels is None or channels % (lanes // 2):
