@@ -187,14 +187,18 @@ class _Product:
             wide = node.a.same_as(panel) and static(node.b) == self.columns
             return node.a * tirx.IntImm("int64", tile[1]) if wide else node
 
-        def moved(index: Any) -> Any:
-            index = tvm_ffi.structural_map(index, [(tirx.Min, unclipped), (tirx.Mul, widened)])
-            return tvm_ffi.structural_map(index, (ir.Var, clipped)) if mentions(index, row) else index
+        def moved(node: Any) -> Any:
+            node = tvm_ffi.structural_map(node, [(tirx.Min, unclipped), (tirx.Mul, widened)])
+            return tvm_ffi.structural_map(node, (ir.Var, clipped)) if mentions(node, row) else node
+
+        total = block.writes[0].source
+        place = [x.min for x in block.writes[0].region]
 
         def load(node: Any) -> Any:
-            if node.source.same_as(block.writes[0].source):
-                return node
-            return tirx.BufferLoad(node.source, [moved(i) for i in node.indices])
+            return tirx.BufferLoad(total, place) if node.source.same_as(total) else node
+
+        def store(node: Any) -> Any:
+            return tirx.BufferStore(total, node.value, place)
 
         reads = [
             tirx.BufferRegion(r.source, [ir.Range.from_min_extent(moved(x.min), x.extent) for x in r.region])
@@ -203,7 +207,8 @@ class _Product:
         for region in block.reads:
             if self.inside and not region.source.same_as(self.packed):
                 _require_product(region, panel, self.columns)
-        body = tvm_ffi.structural_map(block.body, (ir.TensorLoad, load))
+        # Everything moves, tests on borders too, but for the place of the sum itself.
+        body = tvm_ffi.structural_map(moved(block.body), [(ir.TensorLoad, load), (tirx.BufferStore, store)])
         annotations = {**dict(block.annotations), PACKED_TILE: tile}
         return s_tir.SBlock(
             axes, reads, block.writes, block.name_hint, body, block.init, block.alloc_buffers, (), annotations
