@@ -27,7 +27,9 @@ from graphopt.errors import EXIT_INTERRUPTED
     help="Schedules to try, those of earlier runs included. Default: 256, without --minutes.",
 )
 @click.option(
-    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Go on for so long. Ends before --trials."
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Go on for so long, or for --trials, whichever ends first.",
 )
 @database_option
 @click.option("--kernels", default="*", metavar="PATTERN", help="Only kernels with such names ('*conv2d*').")

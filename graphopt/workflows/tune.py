@@ -64,7 +64,7 @@ def tune(
         watcher: told about every measurement.
         seed: of the search.
 
-    An interrupt (Ctrl-C) while kernels are measured ends the search, not the call: the report says so.
+    An interrupt (Ctrl-C) once the model is loaded ends the search, not the call: the report says so.
 
     Raises:
         TargetError: GO-6002, code for the target cannot run here; GO-6000, its schedules have no choices.
@@ -126,11 +126,14 @@ def tune(
         warnings=list(records.problems),
     )
     if any(k.decisions for k in report.kernels) and not session.interrupted:
-        tuned = _compiled(result.program, chosen, records.folder)
-        verify(program, tuned, contract=result.contract, draws=1, seed=seed).raise_if_failed()
-        report.warnings += tuned.warnings()
-        if measure_model:
-            report.latency = latency(_compiled(result.program, chosen, False), tuned)
+        try:
+            tuned = _compiled(result.program, chosen, records.folder)
+            verify(program, tuned, contract=result.contract, draws=1, seed=seed).raise_if_failed()
+            report.warnings += tuned.warnings()
+            if measure_model:
+                report.latency = latency(_compiled(result.program, chosen, False), tuned)
+        except KeyboardInterrupt:
+            report.interrupted = True
     report.seconds = time.monotonic() - start
     return report
 
