@@ -64,13 +64,13 @@ class _Bar(_Lines):
 
     def measured_default(self, session: Session, task: Task) -> None:
         super().measured_default(session, task)
-        self._show(session, f"default schedule of {task.kernel.name}")
+        self._show(session, "measuring the default schedules")
 
     def tried(self, session: Session, task: Task, record: Record) -> None:
         if record.status == FASTER:
             self.console.print(_won(task, record))
         number = session.known_trials + session.trials
-        self._show(session, f"trial {number}, {_so_far(session)}, now {task.kernel.name}")
+        self._show(session, f"trial {number}: {_so_far(session)}")
 
     def _show(self, session: Session, text: str) -> None:
         elapsed = time.monotonic() - self.start

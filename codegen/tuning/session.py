@@ -29,7 +29,7 @@ from graphopt.codegen.tuning.measuring import Measuring
 from graphopt.codegen.tuning.report import KernelReport
 from graphopt.codegen.tuning.search import Point, point, propose
 
-LEAST_GAIN = 1.02
+LEAST_GAIN = 1.04
 """What is not faster by that much is noise, and not recorded as faster."""
 
 _DEFAULT_ROUNDS, _ROUNDS, _CONFIRMING_ROUNDS = 7, 4, 16

@@ -83,12 +83,12 @@ def tuning_table(kernels: Sequence[KernelReport]) -> Table:
             continue
         decided = ", ".join(f"{name}={value}" for name, value in k.decisions.items())
         default, tuned = f"{k.default_microseconds:.2f}", f"{k.tuned_microseconds:.2f}"
-        rows.append((k.name, k.rule, str(k.calls), default, tuned, f"{k.gain:.2f}", str(k.trials), decided))
+        rows.append((k.name, str(k.calls), default, tuned, f"{k.gain:.2f}", str(k.trials), decided))
     if untried:
         total = f"{sum(k.calls * (k.default_microseconds or 0.0) for k in untried):.2f}"
-        rows.append((f"{len(untried)} others, in all", "", "", total, total, "-", "0", ""))
+        rows.append((f"{len(untried)} others, in all", "", total, total, "-", "0", ""))
     if skipped:
         why = ", ".join(sorted({k.skipped for k in skipped if k.skipped}))
-        rows.append((f"{len(skipped)} not tuned", "", "", "-", "-", "-", "0", why))
-    columns = ("kernel", "rule", "calls", "default us", "tuned us", "gain", "trials", "decisions")
+        rows.append((f"{len(skipped)} not tuned", "", "-", "-", "-", "0", why))
+    columns = ("kernel", "calls", "default us", "tuned us", "gain", "trials", "decisions")
     return table("kernels", columns, rows)
