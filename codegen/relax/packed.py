@@ -18,7 +18,7 @@ from graphopt.codegen.relax import scalars as s
 from graphopt.codegen.relax.context import Context, Expr, shape_of
 from graphopt.codegen.relax.symbols import known
 from graphopt.codegen.schedules.cpu.borders import WINDOW_ROWS
-from graphopt.codegen.schedules.cpu.packed import PACKED_TILE, PADDED_PLANES
+from graphopt.codegen.schedules.cpu.packed import PACKED_TILE, PADDED, PADDED_PLANES
 from graphopt.codegen.schedules.cpu.tiling import PackedTile, vector_width
 
 OUT_ELEMENTWISE_FUSIBLE = 4
@@ -99,6 +99,44 @@ def packed_conv2d(
     return context.kernel("packed_conv2d", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
 
 
+def packed_windows(context: Context, x: Expr, weight: torch.Tensor, bias: torch.Tensor | None) -> Expr:
+    """A transposed convolution whose windows do not overlap: each pixel becomes a window of pixels.
+
+    Args:
+        x: ``[N, H, W, C]``, float32.
+        weight: ``[C, O, KH, KW]``.
+        bias: ``[O]`` or None.
+
+    Returns:
+        ``[N, H, KH, W, KW, O]``, whose pixels lie in memory as those of ``[N, H KH, W KW, O]``.
+    """
+    assert context.registers is not None
+    batch, height, width, _ = shape_of(x)
+    channels, outputs, *taps = weight.shape
+    tile = PackedTile.of(known(width), outputs, context.registers, channels)
+    matrix = weight.detach().permute(2, 3, 0, 1).reshape(-1, outputs)
+    packed_weight = _panels(matrix, tile.columns)
+    packed_weight = packed_weight.reshape(packed_weight.shape[0], *taps, channels, tile.columns)
+
+    def define(data: te.Tensor, packed: te.Tensor, *offset: te.Tensor) -> te.Tensor:
+        channel = te.reduce_axis((0, channels), "c")
+
+        def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
+            n, y, kh, kw = outer
+            return te.sum(data(n, y, row, channel) * packed(panel, kh, kw, channel, column), axis=channel)
+
+        total = _whole_tiles([batch, height, *taps], width, outputs, tile, term, row_axis=-3)
+
+        def result(n: Any, y: Any, kh: Any, row: Any, kw: Any, column: Any) -> Any:
+            value = total(n, y, kh, kw, row, column // tile.columns, column % tile.columns)
+            return value + offset[0](column) if offset else value
+
+        return te.compute([batch, height, taps[0], width, taps[1], outputs], result, name="result")
+
+    operands = [x, context.constant(packed_weight), *_bias(context, bias)]
+    return context.kernel("packed_windows", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
+
+
 def depthwise_conv2d(
     context: Context,
     x: Expr,
@@ -167,7 +205,34 @@ def _tiled(
     columns_inside: bool,
     window: Sequence[int] | None = None,
 ) -> te.Tensor:
-    """The product as whole tiles, and the result taken from them."""
+    """The product ``[*lead, rows, outputs]``, taken from whole tiles."""
+    total = _whole_tiles(lead, rows, outputs, tile, term, columns_inside=columns_inside, window=window)
+
+    def result(*index: Any) -> Any:
+        *outer, row, column = index
+        value = total(*outer, row, column // tile.columns, column % tile.columns)
+        return value + bias[0](column) if bias else value
+
+    return te.compute([*lead, rows, outputs], result, name="result")
+
+
+def _whole_tiles(
+    lead: Sequence[Any],
+    rows: Any,
+    outputs: int,
+    tile: PackedTile,
+    term: Callable[..., Any],
+    *,
+    columns_inside: bool = False,
+    row_axis: int = -2,
+    window: Sequence[int] | None = None,
+) -> te.Tensor:
+    """``[*lead, whole rows, panels, columns]``, of which ``term`` gives each sum.
+
+    Args:
+        row_axis: where rows will stand in the result.
+        window: for :data:`WINDOW_ROWS`, if rows are pixels of an image without a border.
+    """
     height, width = tile.rows, tile.columns
     size = known(rows)
     whole = rows if size is not None and size % height == 0 else (rows + height - 1) // height * height
@@ -177,22 +242,10 @@ def _tiled(
         *outer, row, panel, column = index
         return term(outer, row if whole is rows else tirx.min(row, rows - 1), panel, column)
 
-    total = te.compute(
-        [*lead, whole, panels, width],
-        tiles,
-        name="packed_product",
-        attrs={
-            PACKED_TILE: [height, width, int(columns_inside)],
-            **({WINDOW_ROWS: list(window)} if window is not None else {}),
-        },
-    )
-
-    def result(*index: Any) -> Any:
-        *outer, row, column = index
-        value = total(*outer, row, column // width, column % width)
-        return value + bias[0](column) if bias else value
-
-    return te.compute([*lead, rows, outputs], result, name="result")
+    attributes = {PACKED_TILE: [height, width, int(columns_inside), row_axis]}
+    if window is not None:
+        attributes[WINDOW_ROWS] = list(window)
+    return te.compute([*lead, whole, panels, width], tiles, name="packed_product", attrs=attributes)
 
 
 def _window(
@@ -236,7 +289,7 @@ def _padded(data: te.Tensor, padding: Sequence[int], planes: bool) -> te.Tensor:
 
     shape = list(data.shape)
     shape[y_axis], shape[y_axis + 1] = height + top + bottom, width + left + right
-    return te.compute(shape, element, name=PADDED_PLANES if planes else "padded")
+    return te.compute(shape, element, name=PADDED_PLANES if planes else PADDED)
 
 
 def _panels(matrix: torch.Tensor, columns: int) -> torch.Tensor:

@@ -53,6 +53,7 @@ CONVOLUTIONS = {
     "outputs that no vector divides": (nn.Conv2d(6, 30, 3), (1, 6, 8, 9)),
     "depthwise": (nn.Conv2d(32, 32, 3, 1, 1, groups=32), (1, 32, 14, 15)),
     "depthwise, 24 channels, strided": (nn.Conv2d(24, 24, 5, 2, 2, groups=24), (1, 24, 17, 14)),
+    "transposed, a vector a pixel": (nn.ConvTranspose2d(12, 22, (2, 3), (2, 3)), (2, 12, 5, 7)),
     "transposed, windows apart": (nn.ConvTranspose2d(12, 6, 2, 2), (1, 12, 5, 7)),
 }
 

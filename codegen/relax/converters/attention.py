@@ -131,8 +131,8 @@ def _in_blocks(
         together = tirx.EQ(tirx.floordiv(first, length), tirx.floordiv(last, length))
         return tirx.Select(together, tirx.floormod(last, length), length - 1) + 1
 
-    operands = [with_heads(x) for x in (query, key, value)]
-    return blocked_attention(context, *operands, masks, logit, reach if causal else None)
+    q, k, v = (with_heads(x) for x in (query, key, value))
+    return blocked_attention(context, q, k, v, masks, logit, reach if causal else None)
 
 
 def _whole(

@@ -85,7 +85,7 @@ class _Product:
         found = [(b, t) for b in top_blocks(self.schedule) if (t := annotated_tile(b)) is not None]
         if len(found) != 1:
             raise NotApplicable("not one packed product")
-        self.main, (self.rows, self.columns, self.inside) = found[0]
+        self.main, (self.rows, self.columns, self.inside, self.row_axis) = found[0]
         independent = [p for p, a in enumerate(self.main.axes) if a.kind == SPATIAL]
         consumers = self.schedule.get_consumers(self.main.handle)
         if len(consumers) != 1 or len(independent) < 3:
@@ -94,9 +94,9 @@ class _Product:
         self.row, self.panel, self.column = independent[-3:]
         self.total = self.main.stmt.writes[0].source
         self.outputs = self.result.axes[-1].extent
-        if len(self.result.axes) < 2 or self.outputs is None:
+        if len(self.result.axes) + self.row_axis < 0 or self.outputs is None:
             raise NotApplicable("a symbolic number of columns")
-        self.row_count = self.result.axis_extent(len(self.result.axes) - 2)
+        self.row_count = self.result.axis_extent(len(self.result.axes) + self.row_axis)
         self.parameter, self.packed, self.packed_axes = self._packed_operand()
 
     def _packed_operand(self) -> tuple[int, Any, tuple[int, int]]:
@@ -148,7 +148,9 @@ class _Product:
 
         def resized_block(realize: Any) -> Any:
             if realize.block.name_hint == self.main.name:
-                block = self._product_block(realize.block, extents, [height, width, int(self.inside)])
+                block = self._product_block(
+                    realize.block, extents, [height, width, int(self.inside), self.row_axis]
+                )
                 return s_tir.SBlockRealize(realize.iter_values, realize.predicate, block)
             if realize.block.name_hint == self.result.name:
                 return self._result_block(realize, width)
