@@ -5,6 +5,7 @@
 ``database``    what was measured, one JSON object a line
 ``worker``      the process that builds, checks and measures
 ``measuring``   that process, seen from this one
+``context``     kernels timed inside their model
 ``search``      what to try next on one kernel
 ``session``     which kernel to try next; budgets and interrupts
 ``progress``    what the command line shows meanwhile

@@ -41,8 +41,8 @@ class Record:
         target: key of the target and the rules (:func:`graphopt.codegen.tuning.kernel.target_key`).
         name: of the kernel in the program it was tuned for.
         status: ``default`` (the default schedule, measured alone), ``faster`` (bit for bit the default's
-            result, and faster in two independent measurements), ``slower``, ``wrong`` (another result),
-            ``failed`` (it did not build or run), ``invalid`` (choices that exclude each other), or
+            result, and faster in two measurements), ``slower`` (also: faster alone, but not in its model),
+            ``wrong`` (another result), ``failed`` (it did not build or run), ``invalid`` (choices that exclude each other), or
             ``forget`` (what the file says above of this kernel no longer counts).
         decisions: the choices that differ from their defaults.
         microseconds: of one call.
@@ -182,13 +182,15 @@ class TuningDatabase:
         return min((t for t in times if t is not None), default=None)
 
     def best(self, key: str) -> Record | None:
-        """The fastest schedule of a kernel that is faster than the default; None if there is none."""
-        default = self.default_microseconds(key)
+        """The fastest schedule of a kernel that is faster than the default; None if there is none.
+
+        Of several records of one schedule the last one counts.
+        """
+        last = {tuple(sorted(r.decisions.items())): r for r in self._records.get(key, ()) if r.decisions}
         times = {
-            r.microseconds: r
-            for r in self._records.get(key, ())
-            if r.status == FASTER and r.microseconds is not None
+            r.microseconds: r for r in last.values() if r.status == FASTER and r.microseconds is not None
         }
+        default = self.default_microseconds(key)
         if default is None or not times or min(times) >= default:
             return None
         return times[min(times)]

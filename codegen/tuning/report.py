@@ -67,6 +67,7 @@ class TuneReport:
         seconds: that it took.
         interrupted: it was stopped by the user; everything measured so far is kept.
         latency: of the whole model; None where nothing was won or it was not measured.
+        only_alone: schedules that were faster alone, but not inside the model, and are not used.
         warnings: about the database, and records that could not be applied.
     """
 
@@ -77,6 +78,7 @@ class TuneReport:
     seconds: float
     interrupted: bool = False
     latency: ModelLatency | None = None
+    only_alone: int = 0
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -97,6 +99,7 @@ class TuneReport:
             "interrupted": self.interrupted,
             "kernels_ms": {"before": round(before, 4), "after": round(after, 4)},
             "latency": None if self.latency is None else dict(self.latency.__dict__),
+            "only_alone": self.only_alone,
             "warnings": self.warnings,
             "kernels": [
                 {

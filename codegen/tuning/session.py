@@ -143,10 +143,10 @@ class Task:
     def _note(self, record: Record) -> None:
         if record.status == DEFAULT:
             return
-        if record.status == FAILED and not record.decisions:
-            self.problem = record.reason
-            return
-        self.tried.add(point(self.kernel.space, record.decisions))
+        place = point(self.kernel.space, record.decisions)
+        if place in self.tried:
+            return  # a second opinion, no trial
+        self.tried.add(place)
         if record.status == INVALID:
             return
         self.trials += 1
@@ -244,7 +244,7 @@ class Session:
             if "microseconds" in answer:
                 task.record(DEFAULT, microseconds=answer["microseconds"])
             else:
-                task.record(FAILED, reason=answer["reason"])
+                task.problem = as_line(answer["reason"])  # not recorded: the next run tries again
             self.watcher.measured_default(self, task)
 
     def _try(self, task: Task) -> bool:

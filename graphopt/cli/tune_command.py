@@ -92,6 +92,8 @@ def command(
             out.print(
                 f"whole model: {whole.before:.3f} ms before, {whole.after:.3f} ms after ({whole.gain:.2f}x)"
             )
+        if report.only_alone:
+            out.print(f"{report.only_alone} schedules were faster alone, but not in the model: not used")
         out.print(f"{report.trials} schedules tried in {report.seconds:.0f} s")
         out.print(f"records: {report.database}", soft_wrap=True)
     if report.interrupted:

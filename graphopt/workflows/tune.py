@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from graphopt.codegen import Artifact
     from graphopt.codegen.targets import Target
     from graphopt.codegen.tuning.report import ModelLatency, TuneReport
-    from graphopt.codegen.tuning.session import Watcher
+    from graphopt.codegen.tuning.session import Session, Watcher
 
 DEFAULT_TRIALS = 256
 
 _ROUNDS, _TURN_SECONDS = 9, 0.25
+_CONFIRMATIONS = 3
+_IN_MODEL = 0.99
+"""What takes more than this part of the default's time inside the model is not faster there."""
 
 
 def tune(
@@ -47,8 +50,8 @@ def tune(
 ) -> TuneReport:
     """Searches the choices that schedules have, and records what is faster for later compilations.
 
-    A schedule is recorded as faster only if its result is the default schedule's, bit for bit, and it
-    is faster in two measurements.  What the database knows already is not measured again.
+    A schedule is used only if its result is the default schedule's, bit for bit, and it is faster in two
+    measurements alone and one inside the model.  What the database knows already is not measured again.
 
     Args:
         source: a model file or a program.
@@ -60,7 +63,8 @@ def tune(
         fresh: forget what is known of these kernels first.
         passes: as in :func:`graphopt.compile_model`, since kernels depend on them.
         dims: see :func:`graphopt.load`.  Kernels of symbolic sizes are not tuned.
-        measure_model: also run the whole model, before and after, where something was won.
+        measure_model: also run the whole model: what is faster only alone is dropped, and the latency before
+            and after measured.
         watcher: told about every measurement.
         seed: of the search.
 
@@ -127,15 +131,50 @@ def tune(
     )
     if any(k.decisions for k in report.kernels) and not session.interrupted:
         try:
-            tuned = _compiled(result.program, chosen, records.folder)
-            verify(program, tuned, contract=result.contract, draws=1, seed=seed).raise_if_failed()
-            report.warnings += tuned.warnings()
+            before = _compiled(result.program, chosen, False)
             if measure_model:
-                report.latency = latency(_compiled(result.program, chosen, False), tuned)
+                report.only_alone = _confirm(session, result.program, before, records.folder)
+                report.kernels = session.report()
+            after = _compiled(result.program, chosen, records.folder)
+            verify(program, after, contract=result.contract, draws=1, seed=seed).raise_if_failed()
+            report.warnings += after.warnings()
+            if measure_model and after.tuned():
+                report.latency = latency(before, after)
         except KeyboardInterrupt:
             report.interrupted = True
     report.seconds = time.monotonic() - start
     return report
+
+
+def _confirm(session: Session, program: Program, before: Artifact, database: Path) -> int:
+    """Times tuned kernels inside the model, and takes those back that are not faster there; how many."""
+    import numpy as np
+
+    from graphopt.codegen.tuning.context import kernel_times
+    from graphopt.codegen.tuning.database import SLOWER
+    from graphopt.workflows.bench import drawn_arrays
+
+    dropped = 0
+    with tempfile.TemporaryDirectory(prefix="graphopt-tune-") as folder:
+        data = Path(folder) / "inputs.npz"
+        np.savez(data, **drawn_arrays(before, {}))  # type: ignore[arg-type]
+        for _ in range(_CONFIRMATIONS):
+            after = _compiled(program, before.target, database)
+            default, tuned = kernel_times(before.path, after.path, data, before.target.cores)
+            lost = [
+                (task, best)
+                for task in session.tasks
+                if (best := task.best) is not None
+                and task.kernel.name in after.tuned()
+                and tuned[task.kernel.name] > _IN_MODEL * default[task.kernel.name]
+            ]
+            for task, best in lost:
+                times = (tuned[task.kernel.name], default[task.kernel.name])
+                task.record(SLOWER, dict(best.decisions), *times, "faster alone, but not in the model")
+            dropped += len(lost)
+            if not lost:
+                break
+    return dropped
 
 
 def latency(before: Artifact, after: Artifact) -> ModelLatency:

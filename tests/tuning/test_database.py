@@ -48,6 +48,15 @@ def test_the_best_is_the_fastest_that_beats_every_measurement_of_the_default(tmp
     assert database.best("k") is None, "the default was seen to take 5.5"
 
 
+def test_the_last_record_of_a_schedule_counts(tmp_path: Path) -> None:
+    database = TuningDatabase(tmp_path)
+    for record in (DEFAULT, faster(6.0, rows=2), faster(8.0, rows=4)):
+        database.add(record)
+    database.add(Record("k", "t", "kernel", "slower", {"rows": 2}, 60.0, 50.0, "only alone"))
+    best = database.best("k")
+    assert best is not None and best.decisions == {"rows": 4}
+
+
 def test_the_digest_is_that_of_the_schedules_that_will_be_used(tmp_path: Path) -> None:
     database = TuningDatabase(tmp_path)
     database.add(DEFAULT)

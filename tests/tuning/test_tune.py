@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from torch import nn
 import graphopt
 from graphopt.cli.main import run
 from graphopt.codegen import find_target
+from graphopt.codegen.tuning.context import kernel_times
 from graphopt.codegen.tuning.database import Record, TuningDatabase
 from graphopt.codegen.tuning.kernel import Kernel, find_kernels, target_key
 from graphopt.codegen.tuning.measuring import Measuring
@@ -24,6 +26,7 @@ from graphopt.verification import verify
 from tests.tuning.kernels import fused, program_of
 
 HERE = find_target("cpu")
+NAMES = ("packed_matmul", "fused_packed_matmul_relu", "packed_matmul1")
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def scripted(monkeypatch: pytest.MonkeyPatch, attempt: Any) -> None:
     """Answers in the place of the measuring process; every default takes 100 us."""
+    same = [dict.fromkeys(NAMES, 2.0), dict.fromkeys(NAMES, 1.0)]
+    monkeypatch.setattr("graphopt.codegen.tuning.context.kernel_times", lambda *_: same)
     monkeypatch.setattr(Measuring, "default", lambda *_: {"microseconds": 100.0})
     monkeypatch.setattr(Measuring, "attempt", lambda _, kernel, decisions, rounds: attempt(kernel, decisions))
 
@@ -131,6 +136,32 @@ def test_the_command_prints_what_was_won(
     assert "of them tuned" in capsys.readouterr().out
     assert run(["compile", str(model), "--verify", "off", "--no-tuned"]) == 0
     assert "tuned" not in capsys.readouterr().out
+
+
+def test_what_is_faster_only_alone_is_taken_back(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, half)
+    tries: list[int] = []
+
+    def times(*_: Any) -> list[dict[str, float]]:
+        tries.append(1)
+        return [dict.fromkeys(NAMES, 2.0), dict.fromkeys(NAMES, 2.0 if len(tries) == 1 else 1.0)]
+
+    monkeypatch.setattr("graphopt.codegen.tuning.context.kernel_times", times)
+    monkeypatch.setattr("graphopt.workflows.tune.latency", lambda *_: ModelLatency(2.0, 1.0, 2.0))
+    report = graphopt.tune(program, trials=40)
+    assert report.only_alone == 2 and report.trials == 40
+    database = TuningDatabase(report.database.parent)
+    back = [r for k in report.kernels for r in database.best_of_target(target_key(HERE)).values()]
+    assert all(r.reason is None for r in back)
+    assert graphopt.tune(program, trials=40, measure_model=False).trials == 0
+
+
+def test_kernels_are_timed_inside_their_model(program: Program, tmp_path: Path) -> None:
+    artifact = graphopt.compile(program)
+    np.savez(tmp_path / "x.npz", x=np.zeros((10, 24), np.float32))
+    first, second = kernel_times(artifact.path, artifact.path, tmp_path / "x.npz", 1, 0.1)
+    assert {k.name for k in artifact.kernels() if k.rule == "packed-product"} <= set(first) == set(second)
+    assert all(0 < t < 1e6 for t in first.values())
 
 
 def test_an_interrupted_command_tells_what_was_won_and_goes_on_from_there(
