@@ -1,4 +1,6 @@
-"""Kernels timed inside their model: ``python -m graphopt.codegen.tuning.context BEFORE AFTER INPUTS SECONDS``.
+"""Kernels timed inside their model.
+
+``python -m graphopt.codegen.tuning.context BEFORE AFTER INPUTS SECONDS`` is the process that does it.
 
 Alone in a loop a kernel finds its operands in cache; in the model it finds what the kernels before it
 left.  What is faster only alone is found here, and is no gain.  Two artifacts of one program run in

@@ -42,8 +42,8 @@ class Record:
         name: of the kernel in the program it was tuned for.
         status: ``default`` (the default schedule, measured alone), ``faster`` (bit for bit the default's
             result, and faster in two measurements), ``slower`` (also: faster alone, but not in its model),
-            ``wrong`` (another result), ``failed`` (it did not build or run), ``invalid`` (choices that exclude each other), or
-            ``forget`` (what the file says above of this kernel no longer counts).
+            ``wrong`` (another result), ``failed`` (it did not build or run), ``invalid`` (choices that
+            exclude each other), or ``forget`` (what is known of this kernel no longer counts).
         decisions: the choices that differ from their defaults.
         microseconds: of one call.
         default_microseconds: of one call of the default schedule, measured in turns with it.
