@@ -16,11 +16,12 @@ import torch
 import tvm
 from tvm import relax, tirx
 
+from graphopt.codegen import loops
 from graphopt.codegen.artifact import Artifact
 from graphopt.codegen.cache import ArtifactCache, cache_key
 from graphopt.codegen.cuda import build_binaries, cuda_source, embed_binary, kernel_names
 from graphopt.codegen.package import FORMAT, Description, write_package
-from graphopt.codegen.pipeline import FINISH, FUSE, LOWERING, PIPELINE, SCHEDULE, last_line, run_pipeline
+from graphopt.codegen.pipeline import FINISH, FUSE, PIPELINE, SCHEDULE, last_line, run_pipeline
 from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE
 from graphopt.codegen.targets import Target, find_target
 from graphopt.codegen.tuning.applying import apply_records
@@ -51,16 +52,18 @@ def compile(
         program: any level; operators without a converter are reported all at once.
         target: a name of :func:`~graphopt.codegen.targets.find_target`, or a target.
         source: path and digest of the model file, kept in the artifact's metadata.
-        cache: look for the artifact in the user's cache (:mod:`graphopt.codegen.cache`), and keep it there.
+        cache: look for the artifact in the user's cache (:mod:`graphopt.codegen.cache`), and keep it there;
+            not for target ``c``, whose source is written anew each time.
         tuned: use what :func:`graphopt.tune` found: True for the user's database, a folder for the one
             there, False for none.  A record that does not fit its kernel is reported in the metadata.
 
     Raises:
         UsageError: GO-2003, unknown target.
-        InputError: GO-3005, operators that cannot be compiled.
+        InputError: GO-3005, operators that cannot be compiled (for target ``c``: branches and loops too).
         TargetError: GO-6001, a missing or failing linker or nvcc.
         InternalError: GO-1001, a step of code generation failed.
     """
+    from graphopt.codegen.csource.compiler import compile_source, refuse_control_flow
     from graphopt.codegen.relax import lower
 
     target = find_target(target) if isinstance(target, str) else target
@@ -69,6 +72,9 @@ def compile(
         weights.update(name.encode())
         weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     hashes = {"program": program.structural_hash(), "weights": weights.hexdigest()}
+    if target.kind == "c":
+        refuse_control_flow(program)
+        return compile_source(lower(program, target).mod, program.signature, target, hashes, source)
     database = open_database(tuned)
     records = database.best_of_target(target_key(target)) if database else {}
 
@@ -195,8 +201,10 @@ def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, str]], str]:
 
 def _generate(mod: tvm.IRModule, target: Target) -> tvm.runtime.Module:
     try:
-        with tvm.transform.PassContext(opt_level=3, config=LOWERING):
-            return relax.build(mod, tvm.target.Target(target.tvm_config()), relax_pipeline=None).mod
+        with tvm.transform.PassContext(opt_level=3, config=loops.CONFIG):
+            tir = loops.PIPELINE_NAME if target.kind == "cpu" else "default"
+            config = tvm.target.Target(target.tvm_config())
+            return relax.build(mod, config, relax_pipeline=None, tir_pipeline=tir).mod
     except GraphoptError:
         raise
     except Exception as error:  # TVM raises whatever its C++ threw

@@ -29,7 +29,7 @@ from graphopt.codegen import toolchain
 from graphopt.codegen.elf import DataSection, ElfError, ElfReader, MappedElf, write_data_object
 from graphopt.codegen.targets import Target
 from graphopt.errors import InputError, TargetError
-from graphopt.files import check_output
+from graphopt.files import check_output, check_output_folder
 
 FORMAT = 1
 LIBRARY_SYMBOL = "__tvm_ffi__library_bin"
@@ -47,12 +47,24 @@ class Description:
 
 
 def check_writable(path: Path, form: str, target: Target) -> None:
-    """Fails, before the work, where an artifact of the form ``.so`` or ``.tar`` cannot become ``path``.
+    """Fails, before the work, where an artifact of that form cannot become ``path``.
+
+    Args:
+        form: ``.so``, ``.tar``, or ``.c``, which is a folder.
 
     Raises:
-        InputError: GO-3001, no file can be written there; GO-3002, it has another suffix.
+        InputError: GO-3001, no file or folder can be written there; GO-3002, it has another suffix.
         TargetError: GO-6001, it is a ``.so`` and there is no linker for the target.
     """
+    if form == ".c":
+        if path.suffix in (".so", ".tar"):
+            raise InputError(
+                f"cannot write {str(path)!r}: target {target.name!r} writes a folder",
+                code="GO-3002",
+                hint="name a folder that is not there yet",
+            )
+        check_output_folder(path)
+        return
     if form == ".tar" and path.suffix == ".so":
         arch = target.architecture
         raise TargetError(

@@ -16,11 +16,6 @@ from graphopt.codegen.schedules import apply_schedules
 from graphopt.codegen.targets import Target
 from graphopt.errors import GraphoptError, InternalError
 
-# Loops whose conditions a schedule marks as likely are split into a part without them and a remainder.
-LOWERING = {
-    "s_tir.LoopPartition": {"partition_const_loop": True, "no_unroll_loop_with_extent_one": True},
-}
-
 
 @dataclass(frozen=True)
 class Step:
@@ -159,6 +154,9 @@ FINISH: tuple[Step, ...] = (
 )
 
 PIPELINE: tuple[Step, ...] = FUSE + SCHEDULE + FINISH
+
+CALLS: tuple[Step, ...] = FINISH[: 1 + [step.name for step in FINISH].index("destination-passing")]
+"""Of :data:`FINISH`, the steps up to a sequence of kernel calls on tensors without planned memory."""
 
 
 def run_pipeline(mod: tvm.IRModule, target: Target, steps: Sequence[Step] = PIPELINE) -> tvm.IRModule:

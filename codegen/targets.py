@@ -1,8 +1,8 @@
 """What can be compiled for: a target by name, and whether its code runs on this machine.
 
 Names: ``cpu`` (this machine), ``cpu:NAME`` or ``NAME`` (an x86-64 CPU or level that LLVM knows, such
-as ``x86-64-v3`` or ``skylake-avx512``), ``aarch64[-NAME]``, ``riscv64``, ``cuda`` (sm_80 and sm_90)
-and ``cuda:sm_NN``.  Schedules choose by :attr:`Target.features`, never by the name.
+as ``x86-64-v3`` or ``skylake-avx512``), ``aarch64[-NAME]``, ``riscv64``, ``c`` (source), ``cuda`` (sm_80
+and sm_90) and ``cuda:sm_NN``.  Schedules choose by :attr:`Target.features`, never by the name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Target:
 
     Attributes:
         name: the name that :func:`find_target` accepts.
-        kind: ``"cpu"`` or ``"cuda"``.
+        kind: ``"cpu"``, ``"cuda"`` or ``"c"`` (source for any CPU).
         triple: LLVM triple of the CPU (for cuda: of the host that launches the kernels).
         cpu: LLVM's CPU name.
         attributes: LLVM features switched on or off by hand (``"+v"``, ``"-avx512f"``).
@@ -49,7 +49,10 @@ class Target:
 
     @property
     def object_format(self) -> str:
-        """``"so"`` where a linker for the architecture is here, else ``"tar"`` (objects to link there)."""
+        """What is written: ``"so"`` where a linker for the architecture is here, else ``"tar"`` (objects to
+        link there); ``"c"``, a folder of source."""
+        if self.kind == "c":
+            return "c"
         return "so" if toolchain.find_linker(self.triple) else "tar"
 
     @property
@@ -76,7 +79,7 @@ class Target:
             host["mattr"] = list(self.attributes)
         if self.architecture == "riscv64":
             host["mabi"] = "lp64d"
-        if self.kind == "cpu":
+        if self.kind != "cuda":
             return host
         return {
             "kind": "cuda",
@@ -90,6 +93,8 @@ class Target:
 
     def why_not_here(self) -> str | None:
         """Why code for this target cannot run on this machine; None when it can."""
+        if self.kind == "c":
+            return None if toolchain.find_c_compiler() else "no C compiler is installed"
         if self.architecture != cpufeatures.architecture(cpufeatures.host_triple()):
             return f"this machine is {cpufeatures.architecture(cpufeatures.host_triple())}"
         missing = self.features - cpufeatures.host_features()
@@ -179,6 +184,12 @@ def _cpu(name: str, triple: str, cpu: str, attributes: tuple[str, ...] = ()) -> 
     return Target(name, "cpu", triple, cpu, attributes, features, _ASSUMED_CORES)
 
 
+def _c(name: str) -> Target:
+    # No features: vectors of 128 bits, which nearly every CPU has, written in GNU C.  The CPU is only what
+    # TVM plans for, and the same everywhere, so that equal programs give equal folders.
+    return Target(name, "c", _X86_TRIPLE, "x86-64-v2", (), frozenset(), _ASSUMED_CORES)
+
+
 def _cuda(name: str, architectures: tuple[str, ...]) -> Target:
     # The host part only launches kernels: the baseline that every x86-64 server has will do.
     triple = cpufeatures.host_triple()
@@ -201,6 +212,7 @@ _NAMED: dict[str, tuple[str, Callable[[str], Target]]] = {
         "64-bit RISC-V, RV64GC",
         lambda n: _cpu(n, _RISCV64_TRIPLE, "generic-rv64", _RISCV64_ATTRIBUTES),
     ),
+    "c": ("source in C, for any compiler and CPU", _c),
     "cuda": ("NVIDIA GPUs, binaries for sm_80 and sm_90", lambda n: _cuda(n, ("sm_80", "sm_90"))),
     "cuda:sm_80": ("NVIDIA A100", lambda n: _cuda(n, ("sm_80",))),
     "cuda:sm_90": ("NVIDIA H100 and H200", lambda n: _cuda(n, ("sm_90",))),

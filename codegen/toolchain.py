@@ -36,8 +36,7 @@ def find_linker(triple: str) -> tuple[str, ...] | None:
 def _find_linker(triple: str, chosen: str | None, path: str) -> tuple[str, ...] | None:
     arch = cpufeatures.architecture(triple)
     if arch == cpufeatures.architecture(cpufeatures.host_triple()):
-        names = ("cc", "gcc", "clang")
-        driver = next(filter(None, map(shutil.which, names)), None)
+        driver = find_c_compiler()
         if driver:
             return (driver, "-shared", "-fPIC", "-lm")
     if chosen:
@@ -86,6 +85,27 @@ def link_shared(objects: Sequence[Path], output: Path, triple: str) -> None:
     libraries = [f for f in flags if f.startswith("-l")]
     switches = [f for f in flags if not f.startswith("-l")]
     run_tool([program, *switches, "-o", str(output), *map(str, objects), *libraries])
+
+
+def find_c_compiler() -> str | None:
+    """This machine's C compiler."""
+    return next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+
+
+def require_c_compiler() -> str:
+    """This machine's C compiler.
+
+    Raises:
+        TargetError: GO-6001, there is none.
+    """
+    found = find_c_compiler()
+    if found is None:
+        raise TargetError(
+            "no C compiler is installed here",
+            code="GO-6001",
+            hint="install gcc or clang, as cc, gcc or clang",
+        )
+    return found
 
 
 @cache
@@ -137,6 +157,8 @@ def _cuda_tool(name: str) -> str:
 
 def why_not_compiled(target: Target) -> str | None:
     """What is missing here to write an artifact for ``target``; None when nothing is."""
+    if target.kind == "c":
+        return None
     if target.kind == "cuda" and find_nvcc() is None:
         return "nvcc is not installed"
     if find_linker(target.triple) is None:

@@ -14,7 +14,7 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -71,6 +71,57 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str] = ()) -> 
     if problem:
         raise InputError(f"cannot write {str(path)!r}: {problem}", code="GO-3001")
     return path
+
+
+def check_output_folder(path: str | os.PathLike[str]) -> Path:
+    """The path, if a new folder can be written there; called before the work, not after it.
+
+    Raises:
+        InputError: GO-3001, something has that name that is not an empty folder, or the folder around it
+            is missing or not writable.
+    """
+    path = Path(path)
+    problem = None
+    if path.is_dir():
+        if any(path.iterdir()):
+            problem = "the folder is not empty"
+    elif path.exists() or path.is_symlink():
+        problem = "it is not a folder"
+    if problem is None and not path.absolute().parent.is_dir():
+        problem = f"there is no folder {str(path.parent)!r}"
+    elif problem is None and not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        problem = f"the folder {str(path.parent)!r} is not writable"
+    if problem:
+        raise InputError(f"cannot write {str(path)!r}: {problem}", code="GO-3001")
+    return path
+
+
+def write_folder_atomically(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:
+    """Writes a folder that appears with all its files or not at all.
+
+    Args:
+        path: the folder; it is not there yet, or empty.
+        files: contents by name.
+
+    Raises:
+        InputError: GO-3001, it cannot be written.
+    """
+    path = check_output_folder(path).absolute()
+    staging = path.parent / _hidden_name()
+    try:
+        staging.mkdir()
+        for name, contents in files.items():
+            with (staging / name).open("xb") as file:
+                file.write(contents)
+                file.flush()
+                os.fsync(file.fileno())
+        if path.is_dir():
+            path.rmdir()
+        staging.rename(path)
+    except OSError as error:  # the disk is full, someone else was faster
+        raise InputError(f"cannot write {str(path)!r}: {error.strerror}", code="GO-3001") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:

@@ -26,7 +26,8 @@ import numpy as np
 import tvm
 from tvm import tirx
 
-from graphopt.codegen.pipeline import LOWERING, last_line
+from graphopt.codegen import loops
+from graphopt.codegen.pipeline import last_line
 from graphopt.codegen.schedules.decisions import UnknownDecision
 from graphopt.codegen.targets import Target
 from graphopt.codegen.tuning.database import FAILED, INVALID, WRONG
@@ -100,8 +101,9 @@ class Bench:
             values[panels.parameter] = panels.repack(values[panels.parameter])
         arguments = [tvm.runtime.tensor(v) for v in values]
         func = arranged.function.with_attr("global_symbol", "main")
-        with tvm.transform.PassContext(opt_level=3, config=LOWERING):
-            built = tvm.compile(tvm.IRModule({"main": func}), tvm.target.Target(self.target.tvm_config()))
+        mod, config = tvm.IRModule({"main": func}), tvm.target.Target(self.target.tvm_config())
+        with tvm.transform.PassContext(opt_level=3, config=loops.CONFIG):
+            built = tvm.compile(mod, config, tir_pipeline=loops.PIPELINE_NAME)
         return built, arguments
 
     def _run(self, built: Any, arguments: list[Any]) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ import click
 
 from graphopt.cli.options import (
     ExistingFile,
+    NewArtifact,
     NewFile,
     database_option,
     dims_option,
@@ -26,9 +27,9 @@ from graphopt.errors import UsageError
 @click.option(
     "-o",
     "--output",
-    type=NewFile((".so", ".tar")),
-    metavar="FILE",
-    help="The artifact to write (.so). Without it nothing is written.",
+    type=NewArtifact(),
+    metavar="PATH",
+    help="The artifact to write: a file (.so), for target c a new folder. Without it nothing is written.",
 )
 @click.option("--target", default=None, metavar="NAME", help="See 'graphopt targets'. Default: cpu.")
 @passes_option("cleanup")
@@ -146,5 +147,6 @@ def command(
     if result.unverified:
         out.print(f"not verified: {result.unverified}")
     if result.output:
-        size = result.output.stat().st_size / 1e6
+        files = [result.output] if result.output.is_file() else list(result.output.iterdir())
+        size = sum(f.stat().st_size for f in files) / 1e6
         out.print(f"artifact: {result.output} ({size:.1f} MB)", soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from graphopt.errors import UsageError
-from graphopt.files import check_output, existing_file
+from graphopt.files import check_output, check_output_folder, existing_file
 
 Function = Callable[..., Any]
 
@@ -42,6 +42,17 @@ class NewFile(click.ParamType):
         if self.stdout and (value == "-" or (Path(value).exists() and _is_stream(Path(value)))):
             return str(value)
         return str(check_output(value, self.suffixes))
+
+
+class NewArtifact(click.ParamType):
+    """What ``compile`` writes: a file, or (a name without a suffix) a folder of source."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if Path(value).suffix:
+            return str(check_output(value, (".so", ".tar")))
+        return str(check_output_folder(value))
 
 
 def _is_stream(path: Path) -> bool:

@@ -84,6 +84,7 @@ CASES: dict[str, tuple[Callable[..., Tensor], Shapes, str]] = {
     "layer-norm": (lambda x: F.layer_norm(x, (96,)), ((3, 5, 96),), ROWS),
     "mean-inner": (lambda x: x.mean(-1), ((6, 256),), ROWS),
     "sum-all": (lambda x: x.sum(), ((9, 31),), ROWS),
+    "variance-of-all": (lambda x: x.var(), ((9, 31),), ROWS),
 }
 
 
@@ -225,3 +226,12 @@ def test_rows_are_not_reduced_once_an_element(extent: int) -> None:
     module = run_pipeline(lower(program).mod, find_target("cpu"), FUSE)
     (func,) = (f for _, f in module.functions_items() if isinstance(f, tirx.PrimFunc))
     assert _shared_axes(top_blocks(s_tir.Schedule(func))) == 2
+
+
+@pytest.mark.parametrize("target", ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"])
+@pytest.mark.parametrize("size", [143, 145])
+def test_vectors_of_which_all_but_one_element_or_just_one_is_inside(size: int, target: str) -> None:
+    program = _program(lambda x: torch.relu(x * 3), [torch.randn(size)])
+    artifact = compile(program, target)
+    if artifact.target.why_not_here() is None:
+        verify(program, artifact).raise_if_failed()

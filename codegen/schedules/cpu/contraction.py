@@ -10,6 +10,7 @@ Matrix Multiplication", ACM TOMS 34(3), 2008, section 4; without their packing i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from tvm import ir, s_tir, tirx
@@ -187,9 +188,19 @@ def _inline_into_main(schedule: s_tir.Schedule, main: Block, *, keep_stages: boo
 def _inline_consumers(schedule: s_tir.Schedule, write_back: Block) -> None:
     """Let the elementwise work on the result happen while a tile of it is in registers."""
     while len(consumers := schedule.get_consumers(write_back.handle)) == 1:
+        if not _same_size(write_back, Block(schedule, consumers[0])):
+            # The result is cut to size by what follows (rows of a packed product are whole tiles): TVM would
+            # write all of it, beyond the end of the smaller one.
+            break
         if not attempt(schedule.reverse_compute_inline, consumers[0]):
             break
     write_back.refresh()
+
+
+def _same_size(a: Block, b: Block) -> bool:
+    """Whether two blocks write the same number of elements."""
+    sizes = [prod(block.axis_extent(p) for p, _ in enumerate(block.axes)) for block in (a, b)]
+    return Analyzer().can_prove_equal(*(ir.const(s, "int64") if isinstance(s, int) else s for s in sizes))
 
 
 def _merge_plane(schedule: s_tir.Schedule, main: Block, write_back: Block) -> None:

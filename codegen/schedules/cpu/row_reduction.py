@@ -47,14 +47,14 @@ def _arrange(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> 
         if block.is_reduction:
             _split_sum(schedule, block, lanes)
     outputs = schedule.get_output_blocks(schedule.get_sblock("root"))
-    if shared == 0 or len(outputs) != 1:
-        # Nothing to share a loop over: each block on its own.
-        for block in top_blocks(schedule):
+    blocks = top_blocks(schedule)
+    rows = schedule.get_loops(blocks[-1].handle)[:shared]
+    if not rows or len(outputs) != 1:
+        # Nothing to share a loop over (a result of one element has no loop): each block on its own.
+        for block in blocks:
             if block.is_spatial:
                 schedule_spatial(schedule, block.handle, target, decisions)
         return
-    blocks = top_blocks(schedule)
-    rows = schedule.get_loops(blocks[-1].handle)[:shared]
     row = schedule.fuse(*rows) if len(rows) > 1 else rows[0]
     if decisions.choose("parallel", int(any(map(work_is_large, work))), (0, 1)):
         schedule.parallel(row)

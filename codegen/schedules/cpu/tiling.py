@@ -46,8 +46,7 @@ def vector_width(extent: int | None, registers: Registers) -> int:
     """How much of an axis to vectorise: whole registers, or a part of one.
 
     LLVM keeps neither in registers what is wider than one and not a power of two.  Sizes without a
-    fair divisor, and symbolic ones, get about a register and a guarded remainder, of more than one
-    element: TVM cannot vectorise a remainder of one.
+    fair divisor, and symbolic ones, get a register and a guarded remainder.
     """
     lanes = registers.lanes
     if extent is None:
@@ -58,9 +57,7 @@ def vector_width(extent: int | None, registers: Registers) -> int:
         if extent % width == 0:
             return width
     best = max(w for w in _divisors(extent) if w <= lanes)
-    if 3 * best >= lanes:
-        return best
-    return max(w for w in range(2, lanes + 1) if extent % w > 1)
+    return best if 3 * best >= lanes else lanes
 
 
 def register_rows(extent: int | None, width: int, registers: Registers) -> int:
