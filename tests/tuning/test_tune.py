@@ -31,7 +31,8 @@ NAMES = ("packed_matmul", "fused_packed_matmul_relu", "packed_matmul1")
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return program_of(nn.Sequential(nn.Linear(24, 40), nn.ReLU(), nn.Linear(40, 40)), torch.zeros(10, 24))
+    layers = (nn.Linear(24, 40), nn.ReLU(), nn.Linear(40, 40), nn.Linear(40, 40))
+    return program_of(nn.Sequential(*layers), torch.zeros(10, 24))
 
 
 @pytest.fixture(scope="module")
