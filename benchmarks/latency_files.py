@@ -63,7 +63,7 @@ def prepare(name: str, size: str, dynamic: bool, folder: Path, engines: list[str
         program.save(folder / "model.pt2")
     if "model.so" in wanted:
         cleaned = PassManager([P.Cleanup()], verify="off").run(program).program
-        graphopt.compile(cleaned, target="cpu").save(folder / "model.so")
+        graphopt.compile(cleaned, target="cpu", tuned=False).save(folder / "model.so")
 
 
 def sized(name: str, size: str) -> Model:

@@ -178,13 +178,22 @@ def _recorded_source(metadata: Mapping[str, Any], artifact: Path) -> Path:
 
 
 def _inputs(artifact: Any, given: Any, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    if given is None:
+        return drawn_arrays(artifact, sizes)
     from graphopt.workflows.run import in_order, read_npz
 
     signature = artifact.signature
-    if given is not None:
-        arrays = given if isinstance(given, Mapping) else read_npz(given)
-        ordered = in_order(signature, arrays)
-        return {s.name: a for s, a in zip(signature.inputs, ordered, strict=True)}
+    arrays = given if isinstance(given, Mapping) else read_npz(given)
+    return {s.name: a for s, a in zip(signature.inputs, in_order(signature, arrays), strict=True)}
+
+
+def drawn_arrays(artifact: Any, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Inputs for an artifact, by name; ``sizes`` are of its symbolic dimensions.
+
+    Raises:
+        UsageError: it has no such dimension.
+    """
+    signature = artifact.signature
     unknown = [n for n in sizes if n not in signature.dims]
     if unknown:
         raise UsageError(
@@ -215,7 +224,8 @@ def take_turns(
     """Seconds of every run, by engine and round.
 
     Args:
-        files: the model of each engine (one of :data:`ENGINES`), in the form that the engine reads.
+        files: the model of each engine (one of :data:`ENGINES`), in the form that the engine reads; what
+            follows a colon tells several models of one engine apart.
         data: ``.npz`` with the inputs by name.
         threads: for each engine.
         rounds: turns that each engine takes.
@@ -227,7 +237,7 @@ def take_turns(
     workers: dict[str, _Worker] = {}
     try:
         for name, path in files.items():
-            workers[name] = _Worker(name, path, data, threads)
+            workers[name] = _Worker(name.partition(":")[0], path, data, threads)
         times: dict[str, list[list[float]]] = {name: [] for name in files}
         order = list(files)
         for i in range(rounds):

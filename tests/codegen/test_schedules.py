@@ -179,7 +179,7 @@ def test_a_function_that_no_rule_fits_runs_as_it_is() -> None:
     buffer = tirx.decl_buffer((4,), "float32")
     func = tirx.PrimFunc([buffer], tirx.BufferStore(buffer, tirx.const(1.0, "float32"), [0]))
     rule = ScheduleRule("never", lambda f, t: True, refuse)
-    assert schedule_function(func, find_target("cpu"), [rule]) == (func, "unscheduled")
+    assert schedule_function(func, find_target("cpu"), [rule]) == (func, "unscheduled", {})
 
 
 # -- tiles -----------------------------------------------------------------------------------------

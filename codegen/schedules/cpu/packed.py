@@ -26,9 +26,10 @@ from graphopt.codegen.schedules.blocks import SPATIAL, Block, loop_extent, top_b
 from graphopt.codegen.schedules.cpu.borders import clip_windows
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.parallel import parallelize
-from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count
+from graphopt.codegen.schedules.cpu.tiling import Registers, count
+from graphopt.codegen.schedules.decisions import Decisions
 from graphopt.codegen.schedules.extents import mapped
-from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
+from graphopt.codegen.schedules.rule import NotApplicable, TunableRule
 from graphopt.codegen.targets import Target
 
 PACKED_TILE = "graphopt.packed_tile"
@@ -45,7 +46,8 @@ _LARGE, _BAND = 3 << 20, 1 << 19
 """Bytes of an image that is copied in bands, and of a band: it stays in a core's second cache."""
 
 
-def _annotation(block: Block) -> tuple[int, int, bool, int] | None:
+def annotated_tile(block: Block) -> tuple[int, int, bool, int] | None:
+    """What :data:`PACKED_TILE` says of a packed product's block; None for other blocks."""
     value = dict(block.stmt.annotations).get(PACKED_TILE)
     if value is None:
         return None
@@ -55,12 +57,12 @@ def _annotation(block: Block) -> tuple[int, int, bool, int] | None:
 
 def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     blocks = top_blocks(s_tir.Schedule(func))
-    return sum(_annotation(b) is not None for b in blocks) == 1
+    return sum(annotated_tile(b) is not None for b in blocks) == 1
 
 
-def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
+def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_tir.Schedule:
     main, (rows, columns, inside, row_axis) = next(
-        (block, tile) for block in top_blocks(schedule) if (tile := _annotation(block)) is not None
+        (block, tile) for block in top_blocks(schedule) if (tile := annotated_tile(block)) is not None
     )
     last = _inline_epilogue(schedule, main)
     work = count([a.extent for a in main.axes])
@@ -79,13 +81,19 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
         bands, y = schedule.split(outer[1], factors=[None, band])
         order = [outer[0], bands, panel, y, tiles]
     else:
-        order = [*outer, tiles, panel] if inside else [*outer[:1], panel, *outer[1:], tiles]
+        orders = ([*outer, tiles, panel], [*outer[:1], panel, *outer[1:], tiles], [*outer, panel, tiles])
+        order = orders[decisions.choose("order", 0 if inside else 1, range(len(orders)))]
+    steps = loop_extent(schedule, reduced[-1]) or 1
+    unrolled = decisions.choose("unroll", 1, [u for u in (2, 4) if steps % u == 0 and steps > u])
+    if unrolled > 1:
+        reduced[-1:] = schedule.split(reduced[-1], factors=[None, unrolled])
+        schedule.unroll(reduced[-1])
     schedule.reorder(*order, *reduced, row, vectors, lane)
     for block in stages:
         if band is not None:
             schedule.compute_at(block.handle, bands)
-        if not _copy_rows(schedule, block, target, 0 if band is None else 2):
-            schedule_spatial(schedule, block.handle, target)
+        if not _copy_rows(schedule, block, target, 0 if band is None else 2, decisions):
+            schedule_spatial(schedule, block.handle, target, decisions)
     schedule.reverse_compute_at(last.handle, order[-1])
     schedule.set_scope(main.handle, 0, "local")
     schedule.vectorize(lane)
@@ -95,8 +103,7 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
         # Taps beside each other read the same pixels, which then stay in registers.
         schedule.unroll(reduced[-1])
     lane_name = _vectorize_write(schedule, last, columns, lanes)
-    if work is None or work >= SERIAL_BELOW:
-        parallelize(schedule, order if band is None else order[:2], target)
+    parallelize(schedule, order if band is None else order[:2], target, decisions, work)
     schedule.decompose_reduction(main.handle, reduced[0])
     schedule = clip_windows(schedule, main.name)
     return _guard(schedule, last.name, {row_axis: rows, -1: columns}, lane_name)
@@ -121,7 +128,9 @@ def _band(stages: Sequence[Block], main: Block, target: Target) -> int | None:
     return band if band >= 4 else None
 
 
-def _copy_rows(schedule: s_tir.Schedule, block: Block, target: Target, within: int) -> bool:
+def _copy_rows(
+    schedule: s_tir.Schedule, block: Block, target: Target, within: int, decisions: Decisions
+) -> bool:
     """Arrange a stage that copies an image (into one with a border) row by row, in whole vectors.
 
     Args:
@@ -139,7 +148,7 @@ def _copy_rows(schedule: s_tir.Schedule, block: Block, target: Target, within: i
     width = next(w for w in (2 * lanes, lanes, lanes // 2) if channels % w == 0)
     _, lane = schedule.split(channel, factors=[None, width])
     schedule.vectorize(lane)
-    if not within:
+    if not within and decisions.choose(f"{block.name}.parallel", 1, (0, 1)):
         schedule.parallel(schedule.fuse(*rows))
     return True
 
@@ -230,4 +239,4 @@ def _guard(schedule: s_tir.Schedule, name: str, sizes: Mapping[int, int], lane: 
     return mapped(schedule, [(s_tir.SBlockRealize, guarded)])
 
 
-PACKED = ScheduleRule("packed-product", _applies, _apply)
+PACKED = TunableRule("packed-product", _applies, _apply)
