@@ -98,9 +98,10 @@ def _epilogue(rng: random.Random) -> Callable[[torch.Tensor], torch.Tensor]:
     return rng.choice(choices)
 
 
-def _axes(rng: random.Random, **axes: int) -> dict[int, str] | None:
-    """Some of the axes as symbolic ones."""
-    return {axis: name for name, axis in axes.items() if rng.random() < 0.7} if rng.random() < 0.4 else None
+def _axes(rng: random.Random, **axes: int) -> list[dict[int, str]] | None:
+    """Some of the axes of the one input as symbolic ones."""
+    chosen = {axis: name for name, axis in axes.items() if rng.random() < 0.7} if rng.random() < 0.4 else {}
+    return [chosen] if chosen else None
 
 
 # -- products --------------------------------------------------------------------------------------
@@ -112,7 +113,7 @@ def _linear(rng: random.Random, dtype: torch.dtype) -> KernelCase:
     lead = rng.choice([(), (2,), (3, 2)])
     x = _values(dtype, *lead, rows, depth)
     axes = _axes(rng, rows=len(lead))
-    return _case(lambda part, x: after(part(x)), [x], axes and [axes], layer)
+    return _case(lambda part, x: after(part(x)), [x], axes, layer)
 
 
 def _matmul(rng: random.Random, dtype: torch.dtype) -> KernelCase:
@@ -132,15 +133,21 @@ def _attention(rng: random.Random, dtype: torch.dtype) -> KernelCase:
     groups = rng.choice((1, 1, 3))
     q = _values(dtype, 2, 2 * groups, queries, depth)
     k, v = _values(dtype, 2, 2, keys, depth), _values(dtype, 2, 2, keys, width)
-    options = {"enable_gqa": groups > 1, "is_causal": rng.random() < 0.3}
+    causal = rng.random() < 0.3
     inputs = [q, k, v]
-    if not options["is_causal"] and rng.random() < 0.5:
+    if not causal and rng.random() < 0.5:
         mask = torch.rand(rng.choice([(queries, keys), (2, 1, 1, keys), (1, 2 * groups, queries, keys)]))
         inputs.append(mask > 0.3 if rng.random() < 0.5 else mask.to(dtype))
     dynamic = None
     if len(inputs) == 3 and rng.random() < 0.4 and queries > 1 and keys > 1:
         dynamic = [{2: "queries"}, {2: "keys"}, {2: "keys"}]
-    return _case(lambda *x: F.scaled_dot_product_attention(*x, **options), inputs, dynamic)
+
+    def attention(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=groups > 1)
+
+    return _case(attention, inputs, dynamic)
 
 
 # -- convolutions ----------------------------------------------------------------------------------
@@ -149,7 +156,7 @@ def _attention(rng: random.Random, dtype: torch.dtype) -> KernelCase:
 def _conv(rng: random.Random, dtype: torch.dtype, kind: str) -> KernelCase:
     kernel = (rng.choice((1, 2, 3, 5)), rng.choice((1, 3, 4)))
     stride, dilation = (rng.choice((1, 1, 2, 3)), rng.choice((1, 2))), rng.choice((1, 1, 2))
-    padding = tuple(rng.randint(0, dilation * (k - 1)) for k in kernel)
+    padding = rng.randint(0, dilation * (kernel[0] - 1)), rng.randint(0, dilation * (kernel[1] - 1))
     reach = [dilation * (k - 1) + 1 for k in kernel]
     height, width = (r + rng.choice((0, 1, 4, 9, 14, 20)) for r in reach)
     if kind == "depthwise":
@@ -166,7 +173,7 @@ def _conv(rng: random.Random, dtype: torch.dtype, kind: str) -> KernelCase:
     before = F.relu if rng.random() < 0.3 else lambda x: x
     x = _values(dtype, rng.choice((1, 2)), channels, height, width)
     axes = _axes(rng, height=2, width=3) if min(height - reach[0], width - reach[1]) >= 4 else None
-    return _case(lambda part, x: after(part(before(x))), [x], axes and [axes], layer)
+    return _case(lambda part, x: after(part(before(x))), [x], axes, layer)
 
 
 def _conv_transpose(rng: random.Random, dtype: torch.dtype) -> KernelCase:
@@ -217,8 +224,8 @@ def _rows(rng: random.Random, dtype: torch.dtype) -> KernelCase:
         lambda x: x.softmax(1),
         lambda x: (x * x).sum((0, 2)),
     )
-    symbolic = {0: "rows"} if x.shape[0] > 1 and rng.random() < 0.4 else None
-    return _case(rng.choice(functions), [x], symbolic and [symbolic])
+    symbolic: list[dict[int, str]] | None = [{0: "rows"}] if x.shape[0] > 1 and rng.random() < 0.4 else None
+    return _case(rng.choice(functions), [x], symbolic)
 
 
 def _integers(rng: random.Random, dtype: torch.dtype) -> KernelCase:
