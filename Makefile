@@ -60,7 +60,8 @@ tables: $(VENV)/installed-dev
 	mkdir -p build
 	$(BIN)/python -m benchmarks.latency --threads 1 --json build/latency-1.json
 	$(BIN)/python -m benchmarks.latency --threads 2 --json build/latency-2.json
-	$(BIN)/python -m benchmarks.performance build/latency-1.json build/latency-2.json
+	$(BIN)/python -m benchmarks.latency --threads 1 --dynamic --engines graphopt --json build/latency-open.json
+	$(BIN)/python -m benchmarks.performance build/latency-1.json build/latency-open.json build/latency-2.json
 
 clean:
 	rm -rf $(VENV) $(WHEEL_VENV) build dist *.egg-info demo-output

@@ -1,6 +1,6 @@
 """Writes ``docs/performance.md`` from what ``python -m benchmarks.latency --json`` measured.
 
-``python -m benchmarks.performance one-thread.json two-threads.json``: a table for each file.
+``python -m benchmarks.performance one-thread.json two-threads.json open-sizes.json``: a table for each file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _HEAD = """\
 Written by `python -m benchmarks.performance`, from `python -m benchmarks.latency --json`: float32, no tuning,
 fixed sizes unless a table says otherwise. Every engine runs in a process of its own, and they take turns;
 milliseconds are medians, and *faster than* is the median over the rounds of the other engine's time over
-ours (above 1: ours is faster).
+ours (above 1: ours is faster). *Ours over the better* is our time over that of the faster of onnxruntime and
+OpenVINO (below 1: ours is faster than both).
 
 *Of the roof* is the least time that the machine's two ceilings allow, over our time. Both are measured: the
 rate of a large matrix product, the better of torch's and our own, and that of reading memory. The work is
@@ -32,6 +33,7 @@ outputs, each moved once. A convolution may exceed that product's rate a little.
 """
 
 _KERNELS = 4
+_RUNTIMES = ("onnxruntime", "openvino")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", type=Path, metavar="JSON")
     parser.add_argument("--output", type=Path, default=PAGE, metavar="FILE")
     options = parser.parse_args(arguments)
-    sections = [section(json.loads(path.read_text())) for path in options.files]
+    reports = [json.loads(path.read_text()) for path in options.files]
+    sections = [open_sizes(r, reports) if r["dynamic"] else section(r) for r in reports]
     options.output.write_text("\n".join([_HEAD, *sections]))
     return 0
 
@@ -49,8 +52,10 @@ def section(report: Mapping[str, Any]) -> str:
     threads, roof = report["threads"], report["ceilings"]
     rows = [r for r in report["models"] if "failed" not in r]
     engines = [e for e in report["engines"] if e != "graphopt"]
+    rivals = [e for e in _RUNTIMES if e in engines] if set(_RUNTIMES) <= set(engines) else []
+    better = {r["model"]: 1 / min(r[e]["ratio"] for e in rivals) for r in rows if rivals}
     lines = [
-        f"## {threads} thread{'s' if threads > 1 else ''}{', sizes open' if report['dynamic'] else ''}",
+        f"## {threads} thread{'s' if threads > 1 else ''}",
         "",
         f"{report['machine']}; ceilings {roof['gflops']:.0f} GFLOP/s and {roof['gbs']:.0f} GB/s.",
         "",
@@ -59,23 +64,57 @@ def section(report: Mapping[str, Any]) -> str:
                 "model",
                 "ours, ms",
                 *(c for e in engines for c in (f"{e}, ms", f"faster than {e}")),
+                *(["ours over the better"] if rivals else []),
                 "of the roof",
             ]
         ),
-        "|---" * (3 + 2 * len(engines)) + "|",
+        "|---" * (3 + 2 * len(engines) + bool(rivals)) + "|",
     ]
     for row in rows:
         ours = row["graphopt"]["median_ms"]
         others = [f"{n:.2f}" for e in engines for n in (row[e]["median_ms"], row[e]["ratio"])]
         share = roof_share(row["work"], ours, roof)
-        lines.append(_line([row["model"], f"{ours:.2f}", *others, f"{share:.0%}"]))
+        against = [f"{better[row['model']]:.2f}"] if rivals else []
+        lines.append(_line([row["model"], f"{ours:.2f}", *others, *against, f"{share:.0%}"]))
     means = [c for e in engines for c in ("", f"{_mean([r[e]['ratio'] for r in rows]):.2f}")]
+    means += [f"{_mean(list(better.values())):.2f}"] if rivals else []
     lines.append(_line(["geometric mean", "", *means, ""]))
     lines += ["", f"Where the time goes, on {threads} thread{'s' if threads > 1 else ''}:", ""]
     lines += [_line(["model", "kernels"]), "|---|---|"]
     lines += [_line([r["model"], slowest(r["kernels"])]) for r in rows]
     failed = [f"- {r['model']}: {r['failed']}" for r in report["models"] if "failed" in r]
     return "\n".join([*lines, *([""] + failed if failed else []), ""])
+
+
+def open_sizes(report: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> str:
+    """Artifacts whose batch, length, height and width are open, against those for one size."""
+    threads = report["threads"]
+    fixed = {
+        row["model"]: row["graphopt"]["median_ms"]
+        for other in reports
+        if not other["dynamic"] and other["threads"] == threads
+        for row in other["models"]
+        if "failed" not in row
+    }
+    lines = [
+        f"## {threads} thread{'s' if threads > 1 else ''}, sizes open",
+        "",
+        "The same sizes in one artifact for all that the model allows, against the artifact for just these.",
+        "",
+        _line(["model", "open, ms", "fixed, ms", "open over fixed"]),
+        "|---|---|---|---|",
+    ]
+    ratios = []
+    for row in report["models"]:
+        if "failed" in row:
+            lines.append(_line([row["model"], f"failed: {row['failed']}", "", ""]))
+        elif row["model"] in fixed:
+            ours, base = row["graphopt"]["median_ms"], fixed[row["model"]]
+            ratios.append(ours / base)
+            lines.append(_line([row["model"], f"{ours:.2f}", f"{base:.2f}", f"{ours / base:.2f}"]))
+    if ratios:
+        lines.append(_line(["geometric mean", "", "", f"{_mean(ratios):.2f}"]))
+    return "\n".join([*lines, ""])
 
 
 def _line(cells: Sequence[str]) -> str:
