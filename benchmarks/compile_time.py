@@ -1,4 +1,4 @@
-"""How long models take to compile, first and again, and how much memory: ``python -m benchmarks.compile_time``.
+"""How long models take to compile, and how much memory: ``python -m benchmarks.compile_time``.
 
 Each compilation is a process of its own.  Seconds are of ``graphopt.compile`` alone, without capture; the
 second finds the first one's result in the cache.  Memory is the peak of the process, and what of it was
@@ -17,8 +17,10 @@ import tempfile
 import time
 from typing import Any
 
-MODELS = ("ppocr-cls", "ppocr-det", "resnet50", "mobilenet-v2", "vit-s", "swin-t", "minilm", "smollm2-prefill",
-          "smollm2-decode")  # fmt: skip
+MODELS = (
+    "ppocr-cls", "ppocr-det", "resnet50", "mobilenet-v2", "vit-s", "swin-t", "minilm", "smollm2-prefill",
+    "smollm2-decode",
+)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
