@@ -9,13 +9,14 @@ ONE_THREAD := OMP_NUM_THREADS=1 TVM_NUM_THREADS=1 HF_HUB_OFFLINE=1
 WORKERS ?= 2
 PYTEST_ARGS ?=
 
-.PHONY: help demo test lint types conformance test-wheel tables clean
+.PHONY: help demo test lint types conformance sanitize test-wheel tables clean
 
 help:
 	@echo "make demo        set up, compile and verify PP-OCRv4's text detector, run it on a photograph"
 	@echo "make test        set up and run the tests"
 	@echo "make lint types  ruff and mypy"
 	@echo "make conformance run ONNX's backend tests that are known to pass"
+	@echo "make sanitize    run generated C under AddressSanitizer"
 	@echo "make test-wheel  run the tests from the built wheel in an empty folder"
 	@echo "make tables      measure the tables in docs/ again"
 
@@ -45,6 +46,10 @@ types: $(VENV)/installed-dev
 conformance: $(VENV)/installed-dev
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.onnx_conformance --jobs $(WORKERS) \
 		--ratchet tests/frontends_onnx/passing.txt
+
+# Sizes of which one is a prime, and one is one: the other sizes are for longer campaigns.
+sanitize: $(VENV)/installed-dev
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.c_sanitizer --models ppocr-cls minilm smollm2-decode --sizes 13 1
 
 test-wheel: $(VENV)/installed-dev
 	VENV=$(abspath $(VENV)) WHEEL_VENV=$(abspath $(WHEEL_VENV)) PYTHON=$(PYTHON) WORKERS=$(WORKERS) \

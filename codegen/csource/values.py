@@ -179,13 +179,11 @@ class ValueBuilder:
     Attributes:
         variables: what each variable in scope is.
         views: how each buffer in scope is stored.
-        used: variables that some value is made of.
     """
 
     def __init__(self) -> None:
         self.variables: dict[Any, Value] = {}
         self.views: dict[Any, View] = {}
-        self.used: set[Value] = set()
         self._values: dict[Hashable, Value] = {}
 
     def make(self, op: str, dtype: DType, args: Sequence[Value] = (), attribute: Any = None) -> Value:
@@ -207,9 +205,7 @@ class ValueBuilder:
             InputError: GO-3005, an operation that has no form in C.
         """
         if isinstance(expression, ir.Var):
-            found = self.variables[expression]
-            self.used.add(found)
-            return found
+            return self.variables[expression]
         if isinstance(expression, ir.TensorLoad):
             return self._load(expression)
         dtype = parse_dtype(str(expression.ty))
