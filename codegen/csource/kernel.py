@@ -136,7 +136,7 @@ class _Printer:
             if uses[name] == 1:
                 unused.update(lines)
                 uses.subtract(word for number in lines for word in words[number])
-        return [line for number, line in enumerate(self.lines) if number not in unused]
+        return [line for number, line in enumerate(self.lines) if line and number not in unused]
 
     # -- statements ------------------------------------------------------------------------------
 
@@ -213,14 +213,14 @@ class _Printer:
         dtype = parse_dtype(str(loop.loop_var.ty))
         name = self._declare(loop.loop_var, dtype)
         parallel = loop.kind == tirx.ForKind.PARALLEL
-        mark = len(self.lines)
-        scratch = len(self.kernel.scratch)
+        mark, scratch = len(self.lines), len(self.kernel.scratch)
+        if parallel:
+            self._emit(["PARALLEL_FOR"])
         self._emit([f"for ({c_type(dtype)} {name} = {low}; {name} < {end}; ++{name}) {{"])
         self._block(loop.body)
         self._emit(["}"])
-        if parallel and len(self.kernel.scratch) == scratch:
-            # Threads would share the scratch memory of such a loop.
-            self.lines.insert(mark, "  " * self.depth + "PARALLEL_FOR")
+        if parallel and len(self.kernel.scratch) != scratch:
+            self.lines[mark] = ""  # threads would share the scratch memory
 
     def _on_While(self, statement: tirx.While) -> None:
         scope = self._scope([])

@@ -73,7 +73,7 @@ class Value:
 
     Attributes:
         op: ``const`` ``var`` ``load`` ``element`` ``ramp`` ``broadcast`` ``cast`` ``reinterpret``
-            ``select`` ``cond`` (only one of its branches is evaluated) ``call`` ``!``, or an operator of C.
+            ``select`` ``cond`` (only one of its branches is evaluated) ``call`` or an operator of C.
         attribute: a number, the name of a variable or function, or where a load reads.
     """
 
@@ -221,6 +221,8 @@ class ValueBuilder:
             return self.make("call", dtype, [self.of(expression.a), self.of(expression.b)], function)
         if isinstance(expression, tirx.Not):
             return self.make("!", dtype, [self.of(expression.a)])
+        if type(expression).__name__ == "BitwiseNot":
+            return self.make("~", dtype, [self.of(expression.a)])
         if isinstance(expression, tirx.Cast):
             return self.make("cast", dtype, [self.of(expression.value)])
         if isinstance(expression, tirx.Select):
