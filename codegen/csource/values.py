@@ -265,8 +265,6 @@ class ValueBuilder:
             return args[0]
         if name == "reinterpret":
             return self.make("reinterpret", dtype, args)
-        if name in ("popcount", "clz"):
-            return self.make("call", dtype, args, f"bits_{name}{args[0].dtype.bits}")
         if name in ("isnan", "isinf", "isfinite"):
             return self.make("call", dtype, args, name)
         if name in _FUNCTIONS and dtype.kind == "float":
