@@ -7,9 +7,10 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # One thread a process: the test run uses a process a core.
 ONE_THREAD := OMP_NUM_THREADS=1 TVM_NUM_THREADS=1 HF_HUB_OFFLINE=1
 WORKERS ?= 2
+CASES ?= 60
 PYTEST_ARGS ?=
 
-.PHONY: help demo test lint types conformance sanitize test-wheel tables clean
+.PHONY: help demo test lint types conformance sanitize kernel-fuzz test-wheel tables clean
 
 help:
 	@echo "make demo        set up, compile and verify PP-OCRv4's text detector, run it on a photograph"
@@ -17,6 +18,7 @@ help:
 	@echo "make lint types  ruff and mypy"
 	@echo "make conformance run ONNX's backend tests that are known to pass"
 	@echo "make sanitize    run generated C under AddressSanitizer"
+	@echo "make kernel-fuzz compile random kernels and compare them with their programs"
 	@echo "make test-wheel  run the tests from the built wheel in an empty folder"
 	@echo "make tables      measure the tables in docs/ again"
 
@@ -50,6 +52,9 @@ conformance: $(VENV)/installed-dev
 # Sizes of which one is a prime, and one is one: the other sizes are for longer campaigns.
 sanitize: $(VENV)/installed-dev
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.c_sanitizer --models ppocr-cls minilm smollm2-decode --sizes 13 1
+
+kernel-fuzz: $(VENV)/installed-dev
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.kernel_fuzz --cases $(CASES)
 
 test-wheel: $(VENV)/installed-dev
 	VENV=$(abspath $(VENV)) WHEEL_VENV=$(abspath $(WHEEL_VENV)) PYTHON=$(PYTHON) WORKERS=$(WORKERS) \

@@ -1,14 +1,16 @@
-"""Latency of compiled models against onnxruntime and torch, measured so that it can be believed.
+"""Latency of compiled models against other engines, measured so that it can be believed.
 
 ``python -m benchmarks.latency`` takes the models of the zoo at their full size (PP-OCRv4 det 640x640,
-rec 48x320, cls 48x192, vision models 224x224, texts of 128 tokens, decode steps after 127).  Every
+rec 48x320, cls 48x192, vision models 224x224, texts of 128 tokens, decode steps after 127;
+``minilm@sequence=16`` has other sizes).  Every
 engine runs in a process of its own; the processes take turns, and those that wait are stopped, since
 idle worker threads that spin slow down whoever runs.  Figures are medians; *ratio* is the engine's
 time over ours, the median over the rounds (above 1: ours is faster).
 
-torch runs the captured graph eagerly.  onnxruntime runs the original file or, for models from torch,
-the file that ``torch.onnx.export(dynamo=True)`` writes.  Ours is compiled for fixed sizes unless
-``--dynamic`` is given; results are checked by ``python -m benchmarks.model_table``, not here.
+torch runs the captured graph eagerly, torch-compile through its inductor.  onnxruntime and OpenVINO
+run the original file or, for models from torch, the file that ``torch.onnx.export(dynamo=True)`` writes.
+Ours is compiled for fixed sizes unless ``--dynamic`` is given; results are checked by
+``python -m benchmarks.model_table``, not here.
 """
 
 from __future__ import annotations
@@ -26,12 +28,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ceilings import ceilings
+from benchmarks.kernel_times import kernel_times
 from benchmarks.latency_files import FILES
 from benchmarks.zoo import entry
 
 MODELS = (
-    "ppocr-det", "ppocr-rec", "ppocr-cls", "resnet50", "mobilenet-v2", "convnext-t", "swin-t", "vit-s",
-    "poolformer-s12", "pvt-v2-b0", "minilm", "bert-base", "smollm2-prefill", "smollm2-decode",
+    "ppocr-det", "ppocr-rec", "ppocr-cls", "resnet50", "mobilenet-v2", "mobilenet-v3", "convnext-t", "swin-t",
+    "vit-s", "poolformer-s12", "pvt-v2-b0", "minilm", "minilm@sequence=16", "bert-base", "smollm2-prefill",
+    "smollm2-decode", "smollm2-decode@past=511",
 )  # fmt: skip
 
 
@@ -50,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     for name in options.models:
         try:
-            entry(name)
+            entry(name.partition("@")[0])
         except KeyError as error:
             parser.error(str(error.args[0]))
     if "graphopt" not in options.engines:
@@ -90,7 +94,7 @@ def measure(name: str, options: argparse.Namespace, root: Path) -> dict[str, Any
     from graphopt.errors import GraphoptError
     from graphopt.workflows.bench import take_turns
 
-    folder = root / f"{name}-{options.size}{'-dynamic' if options.dynamic else ''}"
+    folder = root / f"{name.replace('@', '-')}-{options.size}{'-dynamic' if options.dynamic else ''}"
     row: dict[str, Any] = {"model": name}
     problem = prepare(name, options, folder)
     if problem is not None:
@@ -101,7 +105,8 @@ def measure(name: str, options: argparse.Namespace, root: Path) -> dict[str, Any
     except GraphoptError as error:
         return {**row, "failed": str(error)}
     work = json.loads((folder / "work.json").read_text())
-    return {**row, "work": work, **summary(times)}
+    kernels = kernel_times(files["graphopt"], folder / "inputs.npz", options.threads)
+    return {**row, "work": work, "kernels": kernels, **summary(times)}
 
 
 def prepare(name: str, options: argparse.Namespace, folder: Path) -> str | None:

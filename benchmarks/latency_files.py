@@ -1,7 +1,7 @@
 """The files that each engine needs to run one model, made in a process of its own.
 
 ``python -m benchmarks.latency_files NAME FOLDER`` writes ``model.so`` (ours), ``model.onnx``
-(onnxruntime), ``model.pt2`` (torch) and ``inputs.npz``.  What is there already is kept.
+(onnxruntime, OpenVINO), ``model.pt2`` (torch) and ``inputs.npz``.  What is there already is kept.
 """
 
 from __future__ import annotations
@@ -10,13 +10,20 @@ import argparse
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from benchmarks.zoo.model import Model
 
-FILES = {"graphopt": "model.so", "onnxruntime": "model.onnx", "torch": "model.pt2"}
+FILES = {
+    "graphopt": "model.so",
+    "onnxruntime": "model.onnx",
+    "openvino": "model.onnx",
+    "torch": "model.pt2",
+    "torch-compile": "model.pt2",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,28 +43,39 @@ def prepare(name: str, size: str, dynamic: bool, folder: Path, engines: list[str
     import numpy as np
 
     import graphopt
-    from benchmarks.zoo import get
     from graphopt import PassManager
     from graphopt import passes as P
 
     folder.mkdir(parents=True, exist_ok=True)
-    model = get(name, "small" if size == "small" else "full")
+    model = sized(name, size)
     arrays = {n: t.numpy() for n, t in zip(model.input_names, model.inputs, strict=True)}
     np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]
     work = folder / "work.json"
     if not work.exists():
         work.write_text(json.dumps(work_of(model)))
-    wanted = {e: folder / FILES[e] for e in engines if not (folder / FILES[e]).exists()}
-    if "onnxruntime" in wanted:
-        shutil.copyfile(onnx_file(model, name, size), wanted["onnxruntime"])
-    if "torch" not in wanted and "graphopt" not in wanted:
+    wanted = {FILES[e] for e in engines if not (folder / FILES[e]).exists()}
+    if "model.onnx" in wanted:
+        shutil.copyfile(onnx_file(model, name, size), folder / "model.onnx")
+    if not wanted & {"model.pt2", "model.so"}:
         return
     program = model.capture(dynamic=dynamic)
-    if "torch" in wanted:
-        program.save(wanted["torch"])
-    if "graphopt" in wanted:
+    if "model.pt2" in wanted:
+        program.save(folder / "model.pt2")
+    if "model.so" in wanted:
         cleaned = PassManager([P.Cleanup()], verify="off").run(program).program
-        graphopt.compile(cleaned, target="cpu").save(wanted["graphopt"])
+        graphopt.compile(cleaned, target="cpu", tuned=False).save(folder / "model.so")
+
+
+def sized(name: str, size: str) -> Model:
+    """The model of ``NAME`` or ``NAME@DIM=SIZE,...``, whose example inputs then have these sizes."""
+    from benchmarks.zoo import get
+
+    name, _, sizes = name.partition("@")
+    model = get(name, "small" if size == "small" else "full")
+    if not sizes:
+        return model
+    chosen = {dim: int(value) for dim, _, value in (part.partition("=") for part in sizes.split(","))}
+    return replace(model, inputs=model.resized(chosen))
 
 
 def work_of(model: Model) -> dict[str, int]:
@@ -78,7 +96,7 @@ def onnx_file(model: Model, name: str, size: str) -> Path:
         return model.path
     from benchmarks.zoo.onnx_export import as_onnx
 
-    path = as_onnx(model, f"{name}-{size}").path
+    path = as_onnx(model, f"{name.replace('@', '-')}-{size}").path
     assert path is not None
     return path
 

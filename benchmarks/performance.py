@@ -24,10 +24,14 @@ milliseconds are medians, and *faster than* is the median over the rounds of the
 ours (above 1: ours is faster).
 
 *Of the roof* is the least time that the machine's two ceilings allow, over our time. Both are measured: the
-rate of a large matrix product of torch, and that of reading memory. The work is the operations of products
-and convolutions (two a multiply-add), and the bytes of weights, inputs and outputs, each moved once. More
-than 100 % means that our products run faster than that one of torch's.
+rate of a large matrix product, the better of torch's and our own, and that of reading memory. The work is
+the operations of products and convolutions (two a multiply-add), and the bytes of weights, inputs and
+outputs, each moved once. A convolution may exceed that product's rate a little.
+
+*Where the time goes* names the kernels that take most of it, with their share and the number of calls.
 """
+
+_KERNELS = 4
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,12 +71,20 @@ def section(report: Mapping[str, Any]) -> str:
         lines.append(_line([row["model"], f"{ours:.2f}", *others, f"{share:.0%}"]))
     means = [c for e in engines for c in ("", f"{_mean([r[e]['ratio'] for r in rows]):.2f}")]
     lines.append(_line(["geometric mean", "", *means, ""]))
+    lines += ["", f"Where the time goes, on {threads} thread{'s' if threads > 1 else ''}:", ""]
+    lines += [_line(["model", "kernels"]), "|---|---|"]
+    lines += [_line([r["model"], slowest(r["kernels"])]) for r in rows]
     failed = [f"- {r['model']}: {r['failed']}" for r in report["models"] if "failed" in r]
     return "\n".join([*lines, *([""] + failed if failed else []), ""])
 
 
 def _line(cells: Sequence[str]) -> str:
     return "|" + "".join(f" {cell} |" if cell else " |" for cell in cells)
+
+
+def slowest(kernels: Sequence[Mapping[str, Any]]) -> str:
+    """The kernels that take most of a run."""
+    return ", ".join(f"`{k['kernel']}` {k['share']:.0%} ({k['calls']})" for k in kernels[:_KERNELS])
 
 
 def roof_share(work: Mapping[str, float], milliseconds: float, roof: Mapping[str, float]) -> float:

@@ -68,6 +68,19 @@ class Artifact:
         """The compiled functions, by name; for CUDA targets, the kernels that the binaries hold."""
         return [Kernel(k["name"], k["rule"]) for k in self.metadata["kernels"]]
 
+    def tuned(self) -> Mapping[str, Mapping[str, int]]:
+        """What tuning decided, by kernel; other kernels have the default schedule."""
+        found: Mapping[str, Mapping[str, int]] = self.metadata.get("tuning", {}).get("tuned", {})
+        return found
+
+    def warnings(self) -> list[str]:
+        """Kernels whose tuned schedule did not fit them, so that they run the default one."""
+        refused: Mapping[str, str] = self.metadata.get("tuning", {}).get("refused", {})
+        return [
+            f"kernel {name} has a tuned schedule that does not fit it and runs the default one: {reason}"
+            for name, reason in refused.items()
+        ]
+
     def source(self) -> str:
         """Scheduled TensorIR of the kernels; for CUDA targets, CUDA C++."""
         return self._description.source

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,9 @@ from graphopt.codegen.package import FORMAT, Description, write_package
 from graphopt.codegen.pipeline import FINISH, FUSE, PIPELINE, SCHEDULE, last_line, run_pipeline
 from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE
 from graphopt.codegen.targets import Target, find_target
+from graphopt.codegen.tuning.applying import apply_records
+from graphopt.codegen.tuning.database import Record, open_database
+from graphopt.codegen.tuning.kernel import target_key
 from graphopt.errors import GraphoptError, InternalError
 
 if TYPE_CHECKING:
@@ -37,6 +42,7 @@ def compile(
     *,
     source: dict[str, str] | None = None,
     cache: bool = True,
+    tuned: bool | str | os.PathLike[str] = True,
 ) -> Artifact:
     """Compile a program.
 
@@ -48,6 +54,8 @@ def compile(
         source: path and digest of the model file, kept in the artifact's metadata.
         cache: look for the artifact in the user's cache (:mod:`graphopt.codegen.cache`), and keep it there;
             not for target ``c``, whose source is written anew each time.
+        tuned: use what :func:`graphopt.tune` found: True for the user's database, a folder for the one
+            there, False for none.  A record that does not fit its kernel is reported in the metadata.
 
     Raises:
         UsageError: GO-2003, unknown target.
@@ -67,14 +75,27 @@ def compile(
     if target.kind == "c":
         refuse_control_flow(program)
         return compile_source(lower(program, target).mod, program.signature, target, hashes, source)
+    database = open_database(tuned)
+    records = database.best_of_target(target_key(target)) if database else {}
+
+    def generate() -> Artifact:
+        mod = lower(program, target).mod
+        return compile_module(mod, program.signature, target, hashes, source, records)
+
     kept = ArtifactCache.of_user() if cache else None
     if kept is None:
-        return compile_module(lower(program, target).mod, program.signature, target, hashes, source)
-    signature = program.signature.to_dict()
-    key = cache_key({"hashes": hashes, "target": target.to_dict(), "source": source, "signature": signature})
+        return generate()
+    facts = {
+        "hashes": hashes,
+        "target": target.to_dict(),
+        "source": source,
+        "signature": program.signature.to_dict(),
+        "tuned": database.digest(target_key(target)) if database else None,
+    }
+    key = cache_key(facts)
     artifact = kept.find(key, target)
     if artifact is None:
-        artifact = compile_module(lower(program, target).mod, program.signature, target, hashes, source)
+        artifact = generate()
         kept.add(key, artifact)
     return artifact
 
@@ -85,14 +106,19 @@ def compile_module(
     target: Target,
     hashes: dict[str, str],
     source: dict[str, str] | None = None,
+    records: Mapping[str, Record] | None = None,
 ) -> Artifact:
     """Compile a Relax module whose function ``main`` has the inputs and outputs of ``signature``.
+
+    Args:
+        records: of tuned kernels, by their keys.
 
     Raises:
         as :func:`compile`, but for unknown targets and operators.
     """
     mod = run_pipeline(mod, target, FUSE)
     shared = _constant_outputs(mod["main"])
+    mod, applied = apply_records(mod, target, records or {})
     mod = run_pipeline(mod, target, SCHEDULE + FINISH)
     kernels, text = _kernels(mod)
     executable = _generate(mod, target)
@@ -112,6 +138,7 @@ def compile_module(
         "hashes": hashes,
         "source": source,
         "kernels": kernels,
+        "tuning": {"tuned": applied.tuned, "refused": applied.refused},
         "constant_outputs": shared,
         "pipeline": [step.name for step in PIPELINE],
     }

@@ -62,6 +62,11 @@ class Target:
             return 512
         return 256 if "avx" in self.features else 128
 
+    @property
+    def fma_bits(self) -> int:
+        """Bits of a vector that one multiply-add unit takes at once."""
+        return min(256, self.vector_bits) if self.cpu in _HALF_WIDTH_AVX512 else self.vector_bits
+
     def tvm_config(self) -> dict[str, Any]:
         """The target as the dict that ``tvm.target.Target`` takes."""
         host: dict[str, Any] = {
@@ -150,6 +155,10 @@ class TargetStatus:
 
 
 GPU_ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_120")
+
+# AVX-512 in two passes through units of 256 bits (AMD, "Software Optimization Guide for the Zen4
+# Microarchitecture", section 2.11): half a register costs half the time, which no feature tells.
+_HALF_WIDTH_AVX512 = frozenset({"znver4"})
 
 # Cores of a machine that is not this one: unknown, so a middle value; it only steers schedules.
 _ASSUMED_CORES = 4

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from graphopt.workflows.loading import load
     from graphopt.workflows.optimize import optimize
     from graphopt.workflows.run import run
+    from graphopt.workflows.tune import tune
 
 _HOME = {
     "graphopt.codegen": ("Artifact", "compile", "load_artifact", "list_targets"),
@@ -74,6 +75,7 @@ _HOME = {
     "graphopt.workflows.loading": ("load",),
     "graphopt.workflows.optimize": ("optimize",),
     "graphopt.workflows.run": ("run",),
+    "graphopt.workflows.tune": ("tune",),
 }
 _WHERE = {name: (module, name) for module, names in _HOME.items() for name in names}
 _WHERE["capture"] = ("graphopt.frontends.torch_module", "capture_torch")

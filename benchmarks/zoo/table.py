@@ -99,6 +99,7 @@ ENTRIES = (
     ),
     Entry("resnet50", "ResNet-50", "vision", "convnets:resnet50"),
     Entry("mobilenet-v2", "MobileNetV2", "vision", "convnets:mobilenet_v2"),
+    Entry("mobilenet-v3", "MobileNetV3-Large", "vision", "mobilenet_v3:mobilenet_v3_large", requires=()),
     Entry("convnext-t", "ConvNeXt-T", "vision", "convnets:convnext_t"),
     Entry("poolformer-s12", "PoolFormer-S12", "vision", "convnets:poolformer_s12"),
     Entry("vit-s", "ViT-S/16", "vision", "vision_transformers:vit_s"),

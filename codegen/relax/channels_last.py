@@ -14,11 +14,17 @@ from typing import Any
 
 import torch
 from torch import fx
-from tvm import relax
+from tvm import ir, relax
 
 from graphopt.codegen.relax.context import Context, Expr, Shape, normalize_axis, rank_of, shape_of
 from graphopt.codegen.relax.elementwise import is_tensor
-from graphopt.codegen.relax.packed import depthwise_conv2d, divides, packed_conv2d, packed_matmul
+from graphopt.codegen.relax.packed import (
+    depthwise_conv2d,
+    divides,
+    packed_conv2d,
+    packed_matmul,
+    packed_windows,
+)
 from graphopt.codegen.relax.registry import Converter
 from graphopt.codegen.relax.symbols import known
 from graphopt.codegen.relax.weights import weight_of
@@ -117,11 +123,30 @@ def _pointwise(context: Context, entry: Converter, operands: Sequence[Any]) -> A
     for operand in _flat(operands):
         if isinstance(operand, ChannelsLast) and rank_of(operand.stored) != rank:
             return None
+    if sum(isinstance(o, ChannelsLast) or is_tensor(o) for o in _flat(operands)) == 1:
+        return ChannelsLast(_through_view(_in_last(context), entry, operands))
     arranged = fx.node.map_aggregate(
         tuple(operands),
         lambda o: channels_last(context, o, rank) if isinstance(o, ChannelsLast) or is_tensor(o) else o,
     )
     return ChannelsLast(entry(_in_last(context), *arranged))
+
+
+def _through_view(context: Context, entry: Converter, operands: Sequence[Any]) -> Expr:
+    """An operator of one tensor; if that is a view of another, on that one, whose kernel it then joins."""
+
+    def on(choose: Callable[[Expr], Expr]) -> tuple[Any, ...]:
+        return fx.node.map_aggregate(
+            tuple(operands), lambda o: choose(o.stored) if isinstance(o, ChannelsLast) else o
+        )
+
+    (stored,) = (o.stored for o in _flat(operands) if isinstance(o, ChannelsLast))
+    behind = context.builder.lookup_binding(stored) if isinstance(stored, relax.Var) else None
+    if not (isinstance(behind, relax.Call) and behind.op == ir.Op.get("relax.reshape")):
+        return entry(context, *on(lambda x: x))
+    source = behind.args[0]
+    result = entry(context.retyped(shape_of(source), context.dtype), *on(lambda x: source))
+    return context.reshape(result, context.shape)
 
 
 # -- convolutions ----------------------------------------------------------------------------------
@@ -156,6 +181,11 @@ def _conv_transpose(context: Context, entry: Converter, operands: Sequence[Any])
     ):
         return None
     channels, outputs, (kh, kw) = weight.shape[0], weight.shape[1], taps
+    assert context.registers is not None
+    if 2 * outputs >= context.registers.lanes:
+        windows = packed_windows(context, channels_last(context, x, 4), weight, offset)
+        return ChannelsLast(context.reshape(windows, moved(context.shape)))
+    # Few channels fill no vector: those of all pixels of a window are computed together, then arranged.
     matrix = weight.permute(2, 3, 1, 0).reshape(kh * kw * outputs, channels)
     repeated = None if offset is None else offset.repeat(kh * kw)
     data = channels_last(context, x, 4)
@@ -176,17 +206,15 @@ def _convolved(
     if context.dtype != "float32" or len(context.shape) != 4 or weight.ndim != 4:
         return None
     strides, pads, dilations = (_pair(v) for v in (stride, padding, dilation))
-    outputs = weight.shape[0]
+    outputs, inputs = weight.shape[:2]
+    rest = (weight, offset, strides, [*pads, *pads], dilations, moved(context.shape))
     if groups == 1 and outputs >= 4:
-        kernel = packed_conv2d
-    elif groups == outputs and weight.shape[1] == 1 and divides(outputs, context):
-        kernel = depthwise_conv2d
-    else:
-        return None
-    data = channels_last(context, x, 4)
-    return ChannelsLast(
-        kernel(context, data, weight, offset, strides, [*pads, *pads], dilations, moved(context.shape))
-    )
+        if inputs < 4 and not isinstance(x, ChannelsLast):
+            return ChannelsLast(packed_conv2d(context, x, *rest, planes=True))
+        return ChannelsLast(packed_conv2d(context, channels_last(context, x, 4), *rest))
+    if groups == outputs and inputs == 1 and divides(outputs, context):
+        return ChannelsLast(depthwise_conv2d(context, channels_last(context, x, 4), *rest))
+    return None
 
 
 def _weights(context: Context, bias: Any) -> tuple[torch.Tensor | None, torch.Tensor | None]:

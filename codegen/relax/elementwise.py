@@ -66,7 +66,8 @@ def load(tensor: te.Tensor, index: Sequence[Any], shape: Sequence[Any] | None = 
         one = known(tensor.shape[axis]) == 1
         return one and (shape is None or known(shape[offset + axis]) != 1)
 
-    return tensor(*(0 if broadcast(i) else index[offset + i] for i in range(len(tensor.shape))))
+    places = [0 if broadcast(i) else index[offset + i] for i in range(len(tensor.shape))]
+    return tensor(*places) if isinstance(tensor, te.Tensor) else tensor[tuple(places)]
 
 
 def is_tensor(x: Any) -> bool:

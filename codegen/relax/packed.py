@@ -8,6 +8,7 @@ reads of them is one run of memory.  The tile is chosen here, with the weights' 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import gcd
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from tvm import te, tirx
 from graphopt.codegen.relax import scalars as s
 from graphopt.codegen.relax.context import Context, Expr, shape_of
 from graphopt.codegen.relax.symbols import known
-from graphopt.codegen.schedules.cpu.packed import PACKED_TILE
+from graphopt.codegen.schedules.cpu.borders import WINDOW_ROWS
+from graphopt.codegen.schedules.cpu.packed import PACKED_TILE, PADDED, PADDED_PLANES
 from graphopt.codegen.schedules.cpu.tiling import PackedTile, vector_width
 
 OUT_ELEMENTWISE_FUSIBLE = 4
@@ -34,7 +36,7 @@ def packed_matmul(context: Context, x: Expr, weight: torch.Tensor, bias: torch.T
     assert context.registers is not None
     *lead, rows, depth = shape_of(x)
     outputs = weight.shape[0]
-    tile = PackedTile.of(known(rows), outputs, context.registers)
+    tile = PackedTile.of(known(rows), outputs, context.registers, int(depth))
     panels = _panels(weight.detach().T, tile.columns)
 
     def define(data: te.Tensor, packed: te.Tensor, *offset: te.Tensor) -> te.Tensor:
@@ -58,6 +60,8 @@ def packed_conv2d(
     padding: Sequence[int],
     dilations: Sequence[int],
     shape: Sequence[Any],
+    *,
+    planes: bool = False,
 ) -> Expr:
     """A convolution of one group, channels last.
 
@@ -66,29 +70,71 @@ def packed_conv2d(
         weight: ``[O, C, KH, KW]``.
         padding: ``[top, left, bottom, right]``.
         shape: of the result, ``[N, OH, OW, O]``.
+        planes: whether ``x`` is ``[N, C, H, W]``: pictures of a few channels are read as they come.
     """
     assert context.registers is not None
     batch, height, width, outputs = shape
     channels, taps = weight.shape[1], weight.shape[2:]
-    tile = PackedTile.of(known(width), int(outputs), context.registers)
-    packed_weight = _panels(weight.detach().permute(2, 3, 1, 0).reshape(-1, weight.shape[0]), tile.columns)
-    packed_weight = packed_weight.reshape(packed_weight.shape[0], *taps, channels, tile.columns)
+    stride = strides[1] * (1 if planes else channels)
+    tile = PackedTile.of(known(width), int(outputs), context.registers, stride)
+    order = [channels, *taps] if planes else [*taps, channels]
+    matrix = weight.detach().permute((1, 2, 3, 0) if planes else (2, 3, 1, 0)).reshape(-1, weight.shape[0])
+    packed_weight = _panels(matrix, tile.columns)
+    packed_weight = packed_weight.reshape(packed_weight.shape[0], *order, tile.columns)
 
     def define(data: te.Tensor, packed: te.Tensor, *offset: te.Tensor) -> te.Tensor:
-        data = _padded(data, padding)
+        data = _padded(data, padding, planes)
         kh, kw = (te.reduce_axis((0, n), f"k{i}") for i, n in enumerate(taps))
         channel = te.reduce_axis((0, channels), "c")
+        axes = [channel, kh, kw] if planes else [kh, kw, channel]
 
         def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
-            pixel = _window(outer, row, kh, kw, strides, dilations)
-            return te.sum(
-                data(*pixel, channel) * packed(panel, kh, kw, channel, column), axis=[kh, kw, channel]
-            )
+            n, y, x = _window(outer, row, kh, kw, strides, dilations)
+            pixel = data(n, channel, y, x) if planes else data(n, y, x, channel)
+            return te.sum(pixel * packed(panel, *axes, column), axis=axes)
 
         return _tiled([batch, height], width, int(outputs), tile, term, offset, columns_inside=False)
 
     operands = [x, context.constant(packed_weight), *_bias(context, bias)]
     return context.kernel("packed_conv2d", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
+
+
+def packed_windows(context: Context, x: Expr, weight: torch.Tensor, bias: torch.Tensor | None) -> Expr:
+    """A transposed convolution whose windows do not overlap: each pixel becomes a window of pixels.
+
+    Args:
+        x: ``[N, H, W, C]``, float32.
+        weight: ``[C, O, KH, KW]``.
+        bias: ``[O]`` or None.
+
+    Returns:
+        ``[N, H, KH, W, KW, O]``, whose pixels lie in memory as those of ``[N, H KH, W KW, O]``.
+    """
+    assert context.registers is not None
+    batch, height, width, _ = shape_of(x)
+    channels, outputs, *taps = weight.shape
+    tile = PackedTile.of(known(width), outputs, context.registers, channels)
+    matrix = weight.detach().permute(2, 3, 0, 1).reshape(-1, outputs)
+    packed_weight = _panels(matrix, tile.columns)
+    packed_weight = packed_weight.reshape(packed_weight.shape[0], *taps, channels, tile.columns)
+
+    def define(data: te.Tensor, packed: te.Tensor, *offset: te.Tensor) -> te.Tensor:
+        channel = te.reduce_axis((0, channels), "c")
+
+        def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
+            n, y, kh, kw = outer
+            return te.sum(data(n, y, row, channel) * packed(panel, kh, kw, channel, column), axis=channel)
+
+        total = _whole_tiles([batch, height, *taps], width, outputs, tile, term, row_axis=-3)
+
+        def result(n: Any, y: Any, kh: Any, row: Any, kw: Any, column: Any) -> Any:
+            value = total(n, y, kh, kw, row, column // tile.columns, column % tile.columns)
+            return value + offset[0](column) if offset else value
+
+        return te.compute([batch, height, taps[0], width, taps[1], outputs], result, name="result")
+
+    operands = [x, context.constant(packed_weight), *_bias(context, bias)]
+    return context.kernel("packed_windows", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
 
 
 def depthwise_conv2d(
@@ -119,14 +165,17 @@ def depthwise_conv2d(
     filters = weight.detach().reshape(panels, columns, *taps).permute(2, 3, 0, 1)
 
     def define(data: te.Tensor, packed: te.Tensor, *offset: te.Tensor) -> te.Tensor:
-        data = _padded(data, padding)
         kh, kw = (te.reduce_axis((0, n), f"k{i}") for i, n in enumerate(taps))
 
         def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
-            value = data(*_window(outer, row, kh, kw, strides, dilations), panel * columns + column)
+            pixel = _window(outer, row, kh, kw, strides, dilations)
+            value = _bordered(data, padding, *pixel, panel * columns + column)
             return te.sum(value * packed(kh, kw, panel, column), axis=[kh, kw])
 
-        return _tiled([batch, height], width, int(outputs), tile, term, offset, columns_inside=True)
+        window = [strides[0], dilations[0], padding[0]]
+        return _tiled(
+            [batch, height], width, int(outputs), tile, term, offset, columns_inside=True, window=window
+        )
 
     operands = [x, context.constant(filters.contiguous()), *_bias(context, bias)]
     return context.kernel("depthwise_conv2d", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
@@ -138,8 +187,11 @@ def divides(outputs: int, context: Context) -> bool:
 
 
 def _channels_at_once(outputs: int, context: Context) -> int:
+    """A register's lanes, half or a quarter of them; only where none divides the channels, another number."""
     assert context.registers is not None
-    return min(vector_width(outputs, context.registers), context.registers.lanes)
+    lanes = context.registers.lanes
+    shared = gcd(outputs, lanes)
+    return shared if 4 * shared >= lanes else min(vector_width(outputs, context.registers), lanes)
 
 
 def _tiled(
@@ -151,8 +203,36 @@ def _tiled(
     bias: Sequence[te.Tensor],
     *,
     columns_inside: bool,
+    window: Sequence[int] | None = None,
 ) -> te.Tensor:
-    """The product as whole tiles, and the result taken from them."""
+    """The product ``[*lead, rows, outputs]``, taken from whole tiles."""
+    total = _whole_tiles(lead, rows, outputs, tile, term, columns_inside=columns_inside, window=window)
+
+    def result(*index: Any) -> Any:
+        *outer, row, column = index
+        value = total(*outer, row, column // tile.columns, column % tile.columns)
+        return value + bias[0](column) if bias else value
+
+    return te.compute([*lead, rows, outputs], result, name="result")
+
+
+def _whole_tiles(
+    lead: Sequence[Any],
+    rows: Any,
+    outputs: int,
+    tile: PackedTile,
+    term: Callable[..., Any],
+    *,
+    columns_inside: bool = False,
+    row_axis: int = -2,
+    window: Sequence[int] | None = None,
+) -> te.Tensor:
+    """``[*lead, whole rows, panels, columns]``, of which ``term`` gives each sum.
+
+    Args:
+        row_axis: where rows will stand in the result.
+        window: for :data:`WINDOW_ROWS`, if rows are pixels of an image without a border.
+    """
     height, width = tile.rows, tile.columns
     size = known(rows)
     whole = rows if size is not None and size % height == 0 else (rows + height - 1) // height * height
@@ -162,19 +242,10 @@ def _tiled(
         *outer, row, panel, column = index
         return term(outer, row if whole is rows else tirx.min(row, rows - 1), panel, column)
 
-    total = te.compute(
-        [*lead, whole, panels, width],
-        tiles,
-        name="packed_product",
-        attrs={PACKED_TILE: [height, width, int(columns_inside)]},
-    )
-
-    def result(*index: Any) -> Any:
-        *outer, row, column = index
-        value = total(*outer, row, column // width, column % width)
-        return value + bias[0](column) if bias else value
-
-    return te.compute([*lead, rows, outputs], result, name="result")
+    attributes = {PACKED_TILE: [height, width, int(columns_inside), row_axis]}
+    if window is not None:
+        attributes[WINDOW_ROWS] = list(window)
+    return te.compute([*lead, whole, panels, width], tiles, name="packed_product", attrs=attributes)
 
 
 def _window(
@@ -185,18 +256,40 @@ def _window(
     return n, y * strides[0] + kh * dilations[0], x * strides[1] + kw * dilations[1]
 
 
-def _padded(data: te.Tensor, padding: Sequence[int]) -> te.Tensor:
+def _bordered(data: te.Tensor, padding: Sequence[int], n: Any, y: Any, x: Any, c: Any) -> Any:
+    """A pixel of the image with a border of zeros, which is not laid out in memory."""
+    top, left, bottom, right = padding
+    height, width = data.shape[1:3]
+    tests = [
+        *([y >= top] if top else []),
+        *([y < height + top] if bottom else []),
+        *([x >= left] if left else []),
+        *([x < width + left] if right else []),
+    ]
+    pixel = data(n, y - top, x - left, c)
+    if not tests:
+        return pixel
+    return tirx.if_then_else(tirx.all(*tests), pixel, s.constant(0, str(data.dtype)))
+
+
+def _padded(data: te.Tensor, padding: Sequence[int], planes: bool) -> te.Tensor:
+    """The image with a border of zeros, as ``planes`` (``[N, C, H, W]``) or with its channels last."""
     top, left, bottom, right = padding
     if not any(padding):
         return data
-    batch, height, width, channels = data.shape
+    y_axis = 2 if planes else 1
+    height, width = data.shape[y_axis : y_axis + 2]
 
-    def element(n: Any, y: Any, x: Any, c: Any) -> Any:
-        inside = tirx.all(y >= top, y < height + top, x >= left, x < width + left)
-        return tirx.if_then_else(inside, data(n, y - top, x - left, c), s.constant(0, str(data.dtype)))
+    def element(*index: Any) -> Any:
+        y, x = index[y_axis], index[y_axis + 1]
+        # Columns are tested at the two ends of a row only: loop partitioning separates what is likely.
+        inside = tirx.all(y >= top, y < height + top, tirx.likely(x >= left), tirx.likely(x < width + left))
+        pixel = (*index[:y_axis], y - top, x - left, *index[y_axis + 2 :])
+        return tirx.if_then_else(inside, data(*pixel), s.constant(0, str(data.dtype)))
 
-    shape = [batch, height + top + bottom, width + left + right, channels]
-    return te.compute(shape, element, name="padded")
+    shape = list(data.shape)
+    shape[y_axis], shape[y_axis + 1] = height + top + bottom, width + left + right
+    return te.compute(shape, element, name=PADDED_PLANES if planes else PADDED)
 
 
 def _panels(matrix: torch.Tensor, columns: int) -> torch.Tensor:

@@ -163,6 +163,18 @@ def exp(x: Scalar) -> Scalar:
     return tirx.Select(is_nan(x), x, value)
 
 
+def exp_of_nonpositive(x: Scalar) -> Scalar:
+    """:func:`exp` of a float32 that is not above zero, as in softmax: results below 2^-126 are zero."""
+    dtype = "float32"
+    low = constant(-87.0, dtype)
+    inside = tirx.Select(x < low, low, x)  # NaN stays
+    steps = tirx.floor(inside * constant(np.log2(np.e), dtype) + constant(0.5, dtype))
+    r = inside - steps * constant(_LN2_HIGH, dtype) - steps * constant(_LN2_LOW, dtype)
+    series = _polynomial(r, tuple(1.0 / math.factorial(k) for k in range(7, 1, -1)))
+    value = (r * r * series + r + constant(1, dtype)) * _power_of_two(steps)
+    return tirx.Select(x < low, constant(0, dtype), value)
+
+
 _LN2_HIGH = 0.693359375  # few bits: multiples up to 150 are exact
 _LN2_LOW = math.log(2.0) - _LN2_HIGH
 

@@ -9,7 +9,12 @@ from graphopt.cli.options import ExistingFile, dims_option, json_option, parse_d
 
 @click.command(name="bench")
 @click.argument("artifact", metavar="ARTIFACT", type=ExistingFile())
-@click.option("--against", multiple=True, metavar="ENGINE", help="onnxruntime or torch. May be repeated.")
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="ENGINE",
+    help="onnxruntime, openvino, torch or torch-compile. May be repeated.",
+)
 @click.option(
     "--model",
     type=ExistingFile(),

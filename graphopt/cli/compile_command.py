@@ -10,6 +10,7 @@ from graphopt.cli.options import (
     ExistingFile,
     NewArtifact,
     NewFile,
+    database_option,
     dims_option,
     inputs_option,
     json_option,
@@ -55,6 +56,8 @@ from graphopt.errors import UsageError
     help="Write the resolved recipe ('-' is stdout).",
 )
 @click.option("--no-cache", is_flag=True, help="Compile even if the user's cache has the result.")
+@click.option("--no-tuned", is_flag=True, help="Default schedules, even where tuning found faster ones.")
+@database_option
 @click.option("--dry-run", is_flag=True, help="Resolve options and stop.")
 @json_option
 @quiet_option
@@ -71,6 +74,8 @@ def command(
     recipe: str | None,
     save_recipe: str | None,
     no_cache: bool,
+    no_tuned: bool,
+    database: str | None,
     dry_run: bool,
     json_path: str | None,
     quiet: bool,
@@ -81,6 +86,8 @@ def command(
     compiled code must compute the same.  If it does not, no file is written and the exit status
     is 5.
     """
+    if no_tuned and database:
+        raise UsageError("--no-tuned and --database exclude each other")
     if "-" == save_recipe == json_path:
         raise UsageError("--json and --save-recipe cannot both go to stdout")
     from graphopt.recipe import Recipe
@@ -118,9 +125,12 @@ def command(
         seed=resolved.seed,
         instruments=[] if quiet else [Progress()],
         cache=not no_cache,
+        tuned=False if no_tuned else database or True,
     )
     if result.passes.original.notes and not quiet:
         print(notes(result.passes.original.notes), file=sys.stderr)
+    for warning in result.artifact.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
     if json_path:
         write_json(result.to_dict(), json_path)
     if json_path == "-":
@@ -132,7 +142,8 @@ def command(
     stages = [(name, f"{seconds:.2f}") for name, seconds in result.seconds.items()]
     out.print(table("stages", ("stage", "seconds"), stages))
     target_name = result.artifact.target.name
-    out.print(f"{len(result.artifact.kernels())} kernels for {target_name}")
+    tuned = f", {len(result.artifact.tuned())} of them tuned" if result.artifact.tuned() else ""
+    out.print(f"{len(result.artifact.kernels())} kernels for {target_name}{tuned}")
     if result.unverified:
         out.print(f"not verified: {result.unverified}")
     if result.output:

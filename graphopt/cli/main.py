@@ -26,6 +26,7 @@ COMMANDS = {
     "compare": "Check that two models compute the same.",
     "run": "Run an artifact or a model on data from a file.",
     "bench": "Measure latency, also against other engines.",
+    "tune": "Find faster schedules for a model's kernels by measuring.",
     "passes": "List passes and their options.",
     "targets": "List targets and what works here.",
     "doctor": "Check this installation.",
@@ -84,7 +85,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         except BaseException as error:
             # Libraries in between may have turned the interrupt into an error of theirs.
-            return _status(KeyboardInterrupt() if seen else error, arguments)
+            ended = isinstance(error, click.exceptions.Exit)  # by a command that took care of it
+            return _status(KeyboardInterrupt() if seen and not ended else error, arguments)
     return 0
 
 

@@ -81,6 +81,12 @@ inputs_option = click.option(
     metavar="FILE",
     help="Your own data (.npz, .npy, or a folder of them): verification runs on it too.",
 )
+database_option = click.option(
+    "--database",
+    type=click.Path(file_okay=False),
+    metavar="FOLDER",
+    help="Where the records of tuning are. Default: in the user's cache.",
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.")
 
 
@@ -135,6 +141,7 @@ def parse_dims(given: tuple[str, ...]) -> dict[str, Any]:
 __all__ = [
     "ExistingFile",
     "NewFile",
+    "database_option",
     "dims_option",
     "inputs_option",
     "json_option",

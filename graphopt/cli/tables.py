@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from graphopt.codegen.tuning.report import KernelReport
     from graphopt.passmanager.result import PassRecord
     from graphopt.verification import VerificationReport
 
@@ -68,3 +69,26 @@ def check_table(checks: Mapping[str, VerificationReport]) -> Table:
 
 def notes(lines: Sequence[str]) -> str:
     return "\n".join(f"note: {line}" for line in lines)
+
+
+def tuning_table(kernels: Sequence[KernelReport]) -> Table:
+    """Kernels with their time before and after tuning, and those of which none was tried in one line."""
+    rows = []
+    untried = [k for k in kernels if not k.trials and not k.skipped]
+    skipped = [k for k in kernels if k.skipped]
+    for k in kernels:
+        if not k.trials:
+            continue
+        if k.default_microseconds is None or k.tuned_microseconds is None:
+            continue
+        decided = ", ".join(f"{name}={value}" for name, value in k.decisions.items())
+        default, tuned = f"{k.default_microseconds:.2f}", f"{k.tuned_microseconds:.2f}"
+        rows.append((k.name, str(k.calls), default, tuned, f"{k.gain:.2f}", str(k.trials), decided))
+    if untried:
+        total = f"{sum(k.calls * (k.default_microseconds or 0.0) for k in untried):.2f}"
+        rows.append((f"{len(untried)} others, in all", "", total, total, "-", "0", ""))
+    if skipped:
+        why = ", ".join(sorted({k.skipped for k in skipped if k.skipped}))
+        rows.append((f"{len(skipped)} not tuned", "", "-", "-", "-", "0", why))
+    columns = ("kernel", "calls", "default us", "tuned us", "gain", "trials", "decisions")
+    return table("kernels", columns, rows)

@@ -8,6 +8,7 @@ the ratio is the median of the rounds' ratios, which a drift of the machine's sp
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -25,7 +26,9 @@ import numpy as np
 from graphopt.errors import InputError, InternalError, UsageError, did_you_mean
 from graphopt.files import existing_file
 
-ENGINES = ("graphopt", "onnxruntime", "torch")
+ENGINES = ("graphopt", "onnxruntime", "openvino", "torch", "torch-compile")
+
+_NEEDS_ONNX = ("onnxruntime", "openvino")
 
 
 @dataclass
@@ -95,7 +98,8 @@ def bench(
 
     Args:
         artifact: the ``.so`` file.
-        against: ``"onnxruntime"`` (the model must be an ``.onnx`` file), ``"torch"`` (eager).
+        against: ``"onnxruntime"`` and ``"openvino"`` (the model must be an ``.onnx`` file), ``"torch"``
+            (eager) and ``"torch-compile"`` (its inductor).  All in float32, like the artifact.
         model: the original; default: the file that the artifact was compiled from.
         inputs: an ``.npz`` file or arrays by name; default: drawn ones.
         sizes: of symbolic dimensions, for drawn inputs.
@@ -104,7 +108,7 @@ def bench(
         seconds: length of a turn; at least one run.
 
     Raises:
-        UsageError: an unknown engine.
+        UsageError: an unknown engine, or one that is not installed.
         InputError: the original is missing or has changed, or the inputs do not fit.
         TargetError: the artifact cannot run on this machine.
     """
@@ -113,16 +117,19 @@ def bench(
     for name in against:
         if name not in ENGINES:
             raise UsageError(f"there is no engine {name!r}", hint=did_you_mean(name, ENGINES))
+        if name == "openvino" and importlib.util.find_spec("openvino") is None:
+            raise UsageError("openvino is not installed", hint="pip install openvino")
     path = existing_file(artifact)
     opened = load_artifact(path)
     opened.target.require_runnable()
     original: Path | None = None
     if against:
         original = existing_file(model) if model is not None else _recorded_source(opened.metadata, path)
-        if "onnxruntime" in against and original.suffix != ".onnx":
-            raise InputError(
-                f"onnxruntime cannot run {str(original)!r}", hint="name an .onnx file with --model"
-            )
+        for name in against:
+            if name in _NEEDS_ONNX and original.suffix != ".onnx":
+                raise InputError(
+                    f"{name} cannot run {str(original)!r}", hint="name an .onnx file with --model"
+                )
     arrays = _inputs(opened, inputs, sizes or {})
     threads = threads or len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="graphopt-bench-") as folder:
@@ -171,13 +178,22 @@ def _recorded_source(metadata: Mapping[str, Any], artifact: Path) -> Path:
 
 
 def _inputs(artifact: Any, given: Any, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    if given is None:
+        return drawn_arrays(artifact, sizes)
     from graphopt.workflows.run import in_order, read_npz
 
     signature = artifact.signature
-    if given is not None:
-        arrays = given if isinstance(given, Mapping) else read_npz(given)
-        ordered = in_order(signature, arrays)
-        return {s.name: a for s, a in zip(signature.inputs, ordered, strict=True)}
+    arrays = given if isinstance(given, Mapping) else read_npz(given)
+    return {s.name: a for s, a in zip(signature.inputs, in_order(signature, arrays), strict=True)}
+
+
+def drawn_arrays(artifact: Any, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Inputs for an artifact, by name; ``sizes`` are of its symbolic dimensions.
+
+    Raises:
+        UsageError: it has no such dimension.
+    """
+    signature = artifact.signature
     unknown = [n for n in sizes if n not in signature.dims]
     if unknown:
         raise UsageError(
@@ -208,7 +224,8 @@ def take_turns(
     """Seconds of every run, by engine and round.
 
     Args:
-        files: the model of each engine (one of :data:`ENGINES`), in the form that the engine reads.
+        files: the model of each engine (one of :data:`ENGINES`), in the form that the engine reads; what
+            follows a colon tells several models of one engine apart.
         data: ``.npz`` with the inputs by name.
         threads: for each engine.
         rounds: turns that each engine takes.
@@ -220,7 +237,7 @@ def take_turns(
     workers: dict[str, _Worker] = {}
     try:
         for name, path in files.items():
-            workers[name] = _Worker(name, path, data, threads)
+            workers[name] = _Worker(name.partition(":")[0], path, data, threads)
         times: dict[str, list[list[float]]] = {name: [] for name in files}
         order = list(files)
         for i in range(rounds):

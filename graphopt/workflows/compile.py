@@ -53,6 +53,8 @@ class CompileResult:
             "output": str(self.output) if self.output else None,
             "target": self.artifact.target.to_dict(),
             "kernels": len(self.artifact.kernels()),
+            "tuned": {name: dict(decisions) for name, decisions in self.artifact.tuned().items()},
+            "warnings": self.artifact.warnings(),
             "signature": self.artifact.signature.to_dict(),
             "notes": self.passes.original.notes,
             **self.passes.to_dict(),
@@ -75,6 +77,7 @@ def compile_model(
     seed: int = 0,
     instruments: Sequence[Instrument] = (),
     cache: bool = True,
+    tuned: bool | str | os.PathLike[str] = True,
 ) -> CompileResult:
     """Loads, rewrites, compiles and verifies a model, and writes the artifact last.
 
@@ -93,6 +96,7 @@ def compile_model(
         draws, seed: of the inputs drawn for verification.
         instruments: see :class:`graphopt.PassManager`.
         cache: take the compiled code from the user's cache if it is there; it is verified all the same.
+        tuned: use the schedules that :func:`graphopt.tune` found; see :func:`graphopt.compile`.
 
     Raises:
         GraphoptError: of any stage; no file is written then.
@@ -118,7 +122,7 @@ def compile_model(
     result = manager.run(program, calibration=batches)
     clock.lap("passes")
     origin = None if isinstance(source, Program) else identity(Path(source))
-    artifact = generate(result.program, chosen, source=origin, cache=cache)
+    artifact = generate(result.program, chosen, source=origin, cache=cache, tuned=tuned)
     clock.lap("compile")
     unverified: str | None = None
     if verify_when == "off":

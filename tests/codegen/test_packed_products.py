@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import gcd
 
 import pytest
 import torch
@@ -52,6 +53,7 @@ CONVOLUTIONS = {
     "outputs that no vector divides": (nn.Conv2d(6, 30, 3), (1, 6, 8, 9)),
     "depthwise": (nn.Conv2d(32, 32, 3, 1, 1, groups=32), (1, 32, 14, 15)),
     "depthwise, 24 channels, strided": (nn.Conv2d(24, 24, 5, 2, 2, groups=24), (1, 24, 17, 14)),
+    "transposed, a vector a pixel": (nn.ConvTranspose2d(12, 22, (2, 3), (2, 3)), (2, 12, 5, 7)),
     "transposed, windows apart": (nn.ConvTranspose2d(12, 6, 2, 2), (1, 12, 5, 7)),
 }
 
@@ -193,12 +195,28 @@ def test_a_weight_that_is_an_input_is_not_packed() -> None:
     assert "packed-product" not in rules(artifact)
 
 
-@pytest.mark.parametrize("registers", [Registers(16, 24), Registers(8, 12), Registers(4, 24)], ids=str)
+@pytest.mark.parametrize(
+    "registers",
+    [Registers(16, 24, 16), Registers(16, 24, 8), Registers(8, 12, 8), Registers(4, 24, 4)],
+    ids=str,
+)
 @pytest.mark.parametrize("rows", [None, 1, 7, 14, 197])
 @pytest.mark.parametrize("columns", [4, 24, 40, 1000])
 def test_tiles_fit_into_the_registers(registers: Registers, rows: int | None, columns: int) -> None:
-    tile = PackedTile.of(rows, columns, registers)
-    assert tile.columns % (registers.lanes // 2) == 0
-    assert rows is None or tile.rows <= rows
-    vectors = -(-tile.columns // registers.lanes)
-    assert tile.rows * vectors < registers.accumulators * 4 // 3
+    for stride in (0, 768, 1024):
+        tile = PackedTile.of(rows, columns, registers, stride)
+        assert tile.columns % (registers.lanes // 2) == 0
+        assert rows is None or tile.rows <= rows
+        vectors = tile.columns // gcd(tile.columns, registers.lanes)
+        assert tile.rows * vectors < registers.accumulators * 4 // 3
+
+
+def test_half_vectors_are_used_where_they_cost_half() -> None:
+    assert PackedTile.of(160, 24, Registers(16, 24, 8)).columns == 24
+    assert PackedTile.of(160, 24, Registers(16, 24, 16)).columns == 32
+
+
+def test_few_rows_that_are_a_page_apart_share_a_tile() -> None:
+    registers = Registers(16, 24, 8)
+    assert PackedTile.of(128, 384, registers, 960).rows > 5
+    assert PackedTile.of(128, 384, registers, 1024).rows <= 5

@@ -179,29 +179,37 @@ def test_a_function_that_no_rule_fits_runs_as_it_is() -> None:
     buffer = tirx.decl_buffer((4,), "float32")
     func = tirx.PrimFunc([buffer], tirx.BufferStore(buffer, tirx.const(1.0, "float32"), [0]))
     rule = ScheduleRule("never", lambda f, t: True, refuse)
-    assert schedule_function(func, find_target("cpu"), [rule]) == (func, "unscheduled")
+    assert schedule_function(func, find_target("cpu"), [rule]) == (func, "unscheduled", {})
 
 
 # -- tiles -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("target", "lanes", "accumulators"), [("x86-64-v4", 16, 24), ("x86-64-v3", 8, 12)])
-def test_registers_follow_features(target: str, lanes: int, accumulators: int) -> None:
-    assert Registers.of(find_target(target)) == Registers(lanes, accumulators)
+@pytest.mark.parametrize(
+    ("target", "registers"),
+    [
+        ("x86-64-v4", Registers(16, 24, 16)),
+        ("znver4", Registers(16, 24, 8)),
+        ("x86-64-v3", Registers(8, 12, 8)),
+        ("aarch64", Registers(4, 24, 4)),
+    ],
+)
+def test_registers_follow_features(target: str, registers: Registers) -> None:
+    assert Registers.of(find_target(target)) == registers
 
 
 @pytest.mark.parametrize(
     ("extent", "width"), [(64, 32), (48, 16), (56, 14), (14, 14), (7, 7), (197, 16), (None, 16)]
 )
 def test_vector_width(extent: int | None, width: int) -> None:
-    assert vector_width(extent, Registers(16, 24)) == width
+    assert vector_width(extent, Registers(16, 24, 16)) == width
 
 
 @pytest.mark.parametrize(
     ("extent", "width", "rows"), [(64, 32, 8), (64, 16, 16), (3, 16, 3), (197, 32, 8), (None, 16, 8)]
 )
 def test_register_rows(extent: int | None, width: int, rows: int) -> None:
-    assert register_rows(extent, width, Registers(16, 24)) == rows
+    assert register_rows(extent, width, Registers(16, 24, 16)) == rows
 
 
 @pytest.mark.parametrize("extent", [6, 40])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from math import gcd
 from typing import Any
 
 import torch
 from tvm import te, tirx
 
 from graphopt.codegen.relax import scalars as s
+from graphopt.codegen.relax.blocked_attention import FEWEST_QUERIES, blocked_attention
 from graphopt.codegen.relax.context import Context, Expr, Unsupported, dtype_of, rank_of, shape_of
 from graphopt.codegen.relax.converters.linear import product
 from graphopt.codegen.relax.converters.shape import permute_axes
@@ -16,7 +19,7 @@ from graphopt.codegen.relax.dtypes import FLOATS, arithmetic_dtype
 from graphopt.codegen.relax.elementwise import load
 from graphopt.codegen.relax.registry import converter
 from graphopt.codegen.relax.rows import reduce_rows
-from graphopt.codegen.relax.symbols import int64
+from graphopt.codegen.relax.symbols import int64, known
 
 aten = torch.ops.aten
 
@@ -40,24 +43,109 @@ def scaled_dot_product_attention(
     """
     if dropout:
         raise Unsupported("attention with dropout")
-    dtype = dtype_of(query)
-    rank = rank_of(query)
-    swap = [*range(rank - 2), rank - 1, rank - 2]
     groups = _groups(context, query, key) if enable_gqa else 1
-    scores_shape = [*shape_of(query)[:-1], shape_of(key)[-2]]
-    keys = permute_axes(context, key, swap)
+    factor = s.constant(scale, "float64") if scale is not None else _default_scale(shape_of(query)[-1])
     queries = query
     if groups != 1:
-        *lead, heads, length, size = shape_of(query)
-        shared = shape_of(key)[-3]
-        queries = context.reshape(query, [*lead, shared, int64(groups) * length, size])
-    scores = context.reshape(product(context, queries, keys), scores_shape)
-    factor = s.constant(scale, "float64") if scale is not None else _default_scale(shape_of(query)[-1])
-    weights = _masked_softmax(context, scores, mask, causal, factor, dtype)
-    if groups != 1:
-        *lead, heads, length, columns = scores_shape
-        weights = context.reshape(weights, [*lead, shape_of(key)[-3], int64(groups) * length, columns])
-    return context.reshape(product(context, weights, value), context.shape)
+        *lead, _, length, size = shape_of(query)
+        queries = context.reshape(query, [*lead, shape_of(key)[-3], int64(groups) * length, size])
+    masks = [mask] if mask is not None else []
+
+    def score(index: Sequence[Any], product: Any, masks: Sequence[Any]) -> Any:
+        return _logit(index, product, masks, causal, factor, arithmetic_dtype(dtype_of(query)))
+
+    if _fits_blocks(context, queries, key, value):
+        length = shape_of(query)[-2]
+        result = _in_blocks(context, queries, key, value, masks, score, groups, length, causal)
+    else:
+        result = _whole(context, queries, key, value, masks, score, shape_of(query)[:-1])
+    return context.reshape(result, context.shape)
+
+
+Score = Callable[[Sequence[Any], Any, Sequence[Any]], Any]
+"""What softmax is taken of, from an index ``(..., query, key)``, the product there and the masks."""
+
+
+def _logit(
+    index: Sequence[Any], product: Any, masks: Sequence[Any], causal: bool, scale: Any, wide: str
+) -> Any:
+    value = s.cast(product, wide) * s.cast(scale, wide)
+    if causal:
+        value = tirx.Select(index[-1] <= index[-2], value, s.lowest(wide))
+    for mask in masks:
+        entry = load(mask, index)
+        if str(mask.dtype) == "bool":
+            value = tirx.Select(entry, value, s.lowest(wide))
+        else:
+            value = value + s.cast(entry, wide)
+    return value
+
+
+def _fits_blocks(context: Context, query: Expr, key: Expr, value: Expr) -> bool:
+    if context.registers is None or dtype_of(query) != "float32" or rank_of(query) not in (3, 4):
+        return False
+    same = context.symbols.same
+    if not all(
+        same(a, b)
+        for other in (key, value)
+        for a, b in zip(shape_of(query)[:-2], shape_of(other)[:-2], strict=True)
+    ):
+        return False
+    rows, width = known(shape_of(query)[-2]), known(shape_of(value)[-1])
+    if (
+        width is None
+        or known(shape_of(query)[-1]) is None
+        or 4 * gcd(width, context.registers.lanes) < context.registers.lanes
+    ):
+        return False
+    return rows is None or rows >= FEWEST_QUERIES
+
+
+def _in_blocks(
+    context: Context,
+    query: Expr,
+    key: Expr,
+    value: Expr,
+    masks: list[Expr],
+    score: Score,
+    groups: int,
+    length: Any,
+    causal: bool,
+) -> Expr:
+    """The kernel for blocks of queries; of groups of heads, it sees all queries of one key's head."""
+    has_heads = rank_of(query) == 4
+
+    def with_heads(x: Expr) -> Expr:
+        return x if has_heads else context.reshape(x, [shape_of(x)[0], 1, *shape_of(x)[1:]])
+
+    def logit(buffers: Sequence[Any]) -> Callable[..., Any]:
+        def at(b: Any, h: Any, m: Any, n: Any, product: Any) -> Any:
+            if groups != 1:
+                h, m = h * groups + tirx.floordiv(m, length), tirx.floormod(m, length)
+            return score((b, h, m, n) if has_heads else (b, m, n), product, buffers)
+
+        return at
+
+    def reach(first: Any, last: Any) -> Any:
+        # Queries of several heads of a group: the last query of all sees most.
+        together = tirx.EQ(tirx.floordiv(first, length), tirx.floordiv(last, length))
+        return tirx.Select(together, tirx.floormod(last, length), length - 1) + 1
+
+    q, k, v = (with_heads(x) for x in (query, key, value))
+    return blocked_attention(context, q, k, v, masks, logit, reach if causal else None)
+
+
+def _whole(
+    context: Context, query: Expr, key: Expr, value: Expr, masks: list[Expr], score: Score, rows: list[Any]
+) -> Expr:
+    """Scores, weights and result, each as a whole."""
+    rank = rank_of(query)
+    keys = permute_axes(context, key, [*range(rank - 2), rank - 1, rank - 2])
+    scores = product(context, query, keys)
+    folded = shape_of(scores)
+    scores = context.reshape(scores, [*rows, shape_of(key)[-2]])
+    weights = _masked_softmax(context, scores, masks, score, dtype_of(query))
+    return product(context, context.reshape(weights, folded), value)
 
 
 def _groups(context: Context, query: Expr, key: Expr) -> int:
@@ -73,27 +161,14 @@ def _default_scale(size: Any) -> Any:
     return s.constant(1.0, "float64") / tirx.sqrt(s.cast(size, "float64"))
 
 
-def _masked_softmax(
-    context: Context, scores: Expr, mask: Expr | None, causal: bool, scale: Any, dtype: str
-) -> Expr:
+def _masked_softmax(context: Context, scores: Expr, masks: list[Expr], score: Score, dtype: str) -> Expr:
     """Scale, mask and softmax over the last axis in one kernel."""
     wide = arithmetic_dtype(dtype)
     shape = shape_of(scores)
     rows = [*shape[:-1], int64(1)]
-    boolean = mask is not None and dtype_of(mask) == "bool"
 
     def define(data: te.Tensor, *masks: te.Tensor) -> te.Tensor:
-        def logit(*i: Any) -> Any:
-            value = s.cast(data(*i), wide) * s.cast(scale, wide)
-            if causal:
-                value = tirx.Select(i[-1] <= i[-2], value, s.lowest(wide))
-            if masks and boolean:
-                value = tirx.Select(load(masks[0], i), value, s.lowest(wide))
-            elif masks:
-                value = value + s.cast(load(masks[0], i), wide)
-            return value
-
-        logits = te.compute(shape, logit, name="logits")
+        logits = te.compute(shape, lambda *i: score(i, data(*i), masks), name="logits")
         peak = reduce_rows("peak", rows, shape[-1], lambda i, k: logits(*i[:-1], k), te.max, context.lanes)
 
         def exponential(*i: Any) -> Any:
@@ -112,4 +187,4 @@ def _masked_softmax(
 
         return te.compute(shape, element, name="attention_weights")
 
-    return context.kernel("attention_softmax", [scores, *([mask] if mask is not None else [])], define)
+    return context.kernel("attention_softmax", [scores, *masks], define)

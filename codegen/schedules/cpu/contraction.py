@@ -28,9 +28,10 @@ from graphopt.codegen.schedules.blocks import (
 from graphopt.codegen.schedules.cpu.guarded import guard_write_back, mark_likely, widen
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.parallel import parallelize
-from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count, register_rows, vector_width
+from graphopt.codegen.schedules.cpu.tiling import Registers, count, register_rows, vector_width
+from graphopt.codegen.schedules.decisions import Decisions
 from graphopt.codegen.schedules.extents import name_extents, restore_extents
-from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
+from graphopt.codegen.schedules.rule import NotApplicable, TunableRule
 from graphopt.codegen.targets import Target
 
 # Rows of a tile whose columns have a remainder: that part is compiled element by element, and its size
@@ -43,7 +44,7 @@ def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     return sum(b.is_reduction for b in blocks) == 1 and all(b.is_spatial or b.is_reduction for b in blocks)
 
 
-def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
+def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_tir.Schedule:
     schedule, names = name_extents(schedule, _main(schedule))
     main = _main(schedule)
     if len(main.stmt.writes) != 1 or main.last_written_axis() is None:
@@ -55,7 +56,7 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
     write_back = Block(schedule, schedule.cache_write(main.handle, 0, "local"))
     _inline_consumers(schedule, write_back)
     _merge_plane(schedule, main, write_back)
-    tile = _Tile.of(main, Registers.of(target))
+    tile = _Tile.of(main, Registers.of(target), decisions)
     odd = tile.odd_axes(main)
     places = {main.written_place(p): write_back.axis_extent(main.written_place(p)) for p in odd}
     partition = tile.partitioned_axis(main)
@@ -64,11 +65,11 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
         schedule = widen(schedule, main, odd, tile.column, partition)
         main = Block(schedule, schedule.get_sblock(main.name))
         write_back = Block(schedule, schedule.get_sblock(write_back.name))
-    _arrange(schedule, main, write_back, tile, target)
+    _arrange(schedule, main, write_back, tile, target, decisions)
     tiled = (main.name, f"{main.name}_init", write_back.name)
     stages = [b for b in top_blocks(schedule) if b.name not in tiled and b.is_spatial]
     for block in stages:
-        schedule_spatial(schedule, block.handle, target)
+        schedule_spatial(schedule, block.handle, target, decisions)
     schedule = mark_likely(schedule, {b.name for b in stages})
     if odd:
         schedule = guard_write_back(schedule, write_back.name, places, place)
@@ -85,16 +86,22 @@ class _Tile:
     rows: int
 
     @staticmethod
-    def of(main: Block, registers: Registers) -> _Tile:
+    def of(main: Block, registers: Registers, decisions: Decisions) -> _Tile:
         column = _vector_position(main)
-        width = vector_width(main.axes[column].extent, registers)
+        extent = main.axes[column].extent
+        width = vector_width(extent, registers)
+        vectors = [w * registers.lanes // 2 for w in (1, 2, 4)]
+        options = [w for w in vectors if w > 1 and extent is not None and extent % width == extent % w == 0]
+        width = decisions.choose("tile.columns", width, options)
         reused = _reused_axis(main)
         if reused is None:
             return _Tile(column, width, None, 1)
-        extent = main.axes[column].extent
         rows = register_rows(reused.extent, width, registers)
         if extent is None or extent % width:
             rows = min(rows, _REMAINDER_ROWS)
+        elif reused.extent is not None:
+            most = min(reused.extent, max(rows, registers.accumulators * 4 // 3 // registers.needed(width)))
+            rows = decisions.choose("tile.rows", rows, [r for r in (2, 3, 4, 6, 8, 12, 16, 24) if r <= most])
         return _Tile(column, width, main.axes.index(reused), rows)
 
     def odd_axes(self, main: Block) -> dict[int, int]:
@@ -227,11 +234,20 @@ def _merge_plane(schedule: s_tir.Schedule, main: Block, write_back: Block) -> No
     write_back.refresh()
 
 
-def _arrange(schedule: s_tir.Schedule, main: Block, write_back: Block, tile: _Tile, target: Target) -> None:
+def _arrange(
+    schedule: s_tir.Schedule,
+    main: Block,
+    write_back: Block,
+    tile: _Tile,
+    target: Target,
+    decisions: Decisions,
+) -> None:
     """Order the loops: tiles outside, the reduction around one tile, which is then written back once."""
     loops = main.loops
     outer = [x for x, a in zip(loops, main.axes, strict=True) if a.kind == SPATIAL]
     reduced = [x for x, a in zip(loops, main.axes, strict=True) if a.kind != SPATIAL]
+    if not reduced:
+        raise NotApplicable("every reduced axis has one element, and merging others dropped it")
     columns, lane = schedule.split(loops[tile.column], factors=[None, tile.width])
     outer.remove(loops[tile.column])
     inner, rows = [lane], None
@@ -246,10 +262,9 @@ def _arrange(schedule: s_tir.Schedule, main: Block, write_back: Block, tile: _Ti
         schedule.unroll(inner[0])
     schedule.vectorize(schedule.get_loops(write_back.handle)[-1])
     work = count([a.extent for a in main.axes])
-    if work is None or work >= SERIAL_BELOW:
-        # A loop that is partitioned stays on its own.
-        alone = tile.rows_are_alone(main)
-        parallelize(schedule, [rows] if alone else outer or [columns], target)
+    # A loop that is partitioned stays on its own.
+    alone = tile.rows_are_alone(main)
+    parallelize(schedule, [rows] if alone else outer or [columns], target, decisions, work)
     # Last: loops around the separated halves can no longer be vectorised or made parallel.
     schedule.decompose_reduction(main.handle, reduced[0])
 
@@ -278,4 +293,4 @@ def _equal(a: Any, b: Any) -> bool:
     return bool(Analyzer().can_prove_equal(a, b))
 
 
-CONTRACTION = ScheduleRule("contraction", _applies, _apply)
+CONTRACTION = TunableRule("contraction", _applies, _apply)

@@ -8,8 +8,10 @@ from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block, inline_producers, loop_extent, top_blocks
 from graphopt.codegen.schedules.cpu.guarded import mark_likely
-from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count, vector_width
-from graphopt.codegen.schedules.rule import ScheduleRule
+from graphopt.codegen.schedules.cpu.parallel import work_is_large
+from graphopt.codegen.schedules.cpu.tiling import Registers, count, vector_width
+from graphopt.codegen.schedules.decisions import Decisions
+from graphopt.codegen.schedules.rule import TunableRule
 from graphopt.codegen.targets import Target
 
 
@@ -19,14 +21,14 @@ def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     return bool(blocks) and all(b.is_spatial for b in blocks)
 
 
-def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
+def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_tir.Schedule:
     blocks = inline_producers(schedule)
     for block in blocks:
-        schedule_spatial(schedule, block.handle, target)
+        schedule_spatial(schedule, block.handle, target, decisions)
     return mark_likely(schedule, {b.name for b in blocks})
 
 
-def schedule_spatial(schedule: s_tir.Schedule, handle: Any, target: Target) -> None:
+def schedule_spatial(schedule: s_tir.Schedule, handle: Any, target: Target, decisions: Decisions) -> None:
     """Vectorise the innermost loop of a spatial block and make the outer ones parallel.
 
     The innermost axis keeps a loop of its own, so that its accesses stay contiguous where they are;
@@ -51,6 +53,9 @@ def schedule_spatial(schedule: s_tir.Schedule, handle: Any, target: Target) -> N
     extent = loop_extent(schedule, inner)
     if extent is None or extent > 4 * registers.lanes:
         width = vector_width(extent, registers)
+        wider = [registers.lanes // 2, registers.lanes, 2 * registers.lanes, 4 * registers.lanes]
+        options = [w for w in wider if w > 1 and extent is not None and extent % width == extent % w == 0]
+        width = decisions.choose(f"{block.name}.vector", width, options)
         rest, inner = schedule.split(inner, factors=[None, width])
         rows = loop_extent(schedule, outer) if outer is not None else 1
         if outer is None:
@@ -60,7 +65,9 @@ def schedule_spatial(schedule: s_tir.Schedule, handle: Any, target: Target) -> N
             # remainder stays on its own: only then can it be partitioned.
             outer = schedule.fuse(outer, rest)
     schedule.vectorize(inner)
-    if outer is not None and (work is None or work >= SERIAL_BELOW):
+    if outer is None:
+        return
+    if decisions.choose(f"{block.name}.parallel", int(work_is_large(work)), (0, 1)):
         schedule.parallel(outer)
 
 
@@ -74,4 +81,4 @@ def _is_linear(block: Block) -> bool:
     return True
 
 
-INJECTIVE = ScheduleRule("injective", _applies, _apply)
+INJECTIVE = TunableRule("injective", _applies, _apply)

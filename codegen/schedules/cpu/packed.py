@@ -14,6 +14,8 @@ be symbolic at no cost.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from math import gcd
 from typing import Any
 
 import tvm_ffi
@@ -21,77 +23,133 @@ from tvm import ir, s_tir, tirx
 from tvm.sym import Analyzer
 
 from graphopt.codegen.schedules.blocks import SPATIAL, Block, loop_extent, top_blocks
+from graphopt.codegen.schedules.cpu.borders import clip_windows
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.parallel import parallelize
-from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count
+from graphopt.codegen.schedules.cpu.tiling import Registers, count
+from graphopt.codegen.schedules.decisions import Decisions
 from graphopt.codegen.schedules.extents import mapped
-from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
+from graphopt.codegen.schedules.rule import NotApplicable, TunableRule
 from graphopt.codegen.targets import Target
 
 PACKED_TILE = "graphopt.packed_tile"
-"""Annotation of a packed product's block: rows and columns of its tile, and whether columns run inside.
+"""Annotation of a packed product's block: rows and columns of its tile, whether columns run inside, and
+where rows stand in the result, counted from its end.
 
 The block's independent axes are ``(*outer, rows, panels, columns)``.
 """
 
+PADDED, PADDED_PLANES = "padded", "padded_planes"
+"""Names of stages that copy an image, ``[N, H, W, C]`` or ``[N, C, H, W]``, into one with a border."""
 
-def _annotation(block: Block) -> tuple[int, int, bool] | None:
+_LARGE, _BAND = 3 << 20, 1 << 19
+"""Bytes of an image that is copied in bands, and of a band: it stays in a core's second cache."""
+
+
+def annotated_tile(block: Block) -> tuple[int, int, bool, int] | None:
+    """What :data:`PACKED_TILE` says of a packed product's block; None for other blocks."""
     value = dict(block.stmt.annotations).get(PACKED_TILE)
     if value is None:
         return None
-    rows, columns, inside = (int(v) for v in value)
-    return rows, columns, bool(inside)
+    rows, columns, inside, row_axis = (int(v) for v in value)
+    return rows, columns, bool(inside), row_axis
 
 
 def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     blocks = top_blocks(s_tir.Schedule(func))
-    return sum(_annotation(b) is not None for b in blocks) == 1
+    return sum(annotated_tile(b) is not None for b in blocks) == 1
 
 
-def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
-    main, (rows, columns, inside) = next(
-        (block, tile) for block in top_blocks(schedule) if (tile := _annotation(block)) is not None
+def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_tir.Schedule:
+    main, (rows, columns, inside, row_axis) = next(
+        (block, tile) for block in top_blocks(schedule) if (tile := annotated_tile(block)) is not None
     )
     last = _inline_epilogue(schedule, main)
     work = count([a.extent for a in main.axes])
     stages = [b for b in top_blocks(schedule) if b.name not in (main.name, last.name)]
-    for block in stages:
-        if not block.is_spatial:
-            raise NotApplicable(f"block {block.name} reduces beside the product")
-        if not _copy_rows(schedule, block, target):
-            schedule_spatial(schedule, block.handle, target)
+    if not all(block.is_spatial for block in stages):
+        raise NotApplicable("a block reduces beside the product")
     loops = main.loops
     spatial = [x for x, a in zip(loops, main.axes, strict=True) if a.kind == SPATIAL]
     reduced = [x for x, a in zip(loops, main.axes, strict=True) if a.kind != SPATIAL]
     *outer, row, panel, column = spatial
     tiles, row = schedule.split(row, factors=[None, rows])
-    lanes = min(columns, Registers.of(target).lanes)
+    lanes = gcd(columns, Registers.of(target).lanes)
     vectors, lane = schedule.split(column, factors=[None, lanes])
-    order = [*outer, tiles, panel] if inside else [*outer[:1], panel, *outer[1:], tiles]
+    band = None if inside else _band(stages, main, target)
+    if band is not None:
+        bands, y = schedule.split(outer[1], factors=[None, band])
+        order = [outer[0], bands, panel, y, tiles]
+    else:
+        orders = ([*outer, tiles, panel], [*outer[:1], panel, *outer[1:], tiles], [*outer, panel, tiles])
+        order = orders[decisions.choose("order", 0 if inside else 1, range(len(orders)))]
+    steps = loop_extent(schedule, reduced[-1]) or 1
+    unrolled = decisions.choose("unroll", 1, [u for u in (2, 4) if steps % u == 0 and steps > u])
+    if unrolled > 1:
+        reduced[-1:] = schedule.split(reduced[-1], factors=[None, unrolled])
+        schedule.unroll(reduced[-1])
     schedule.reorder(*order, *reduced, row, vectors, lane)
+    for block in stages:
+        if band is not None:
+            schedule.compute_at(block.handle, bands)
+        if not _copy_rows(schedule, block, target, 0 if band is None else 2, decisions):
+            schedule_spatial(schedule, block.handle, target, decisions)
     schedule.reverse_compute_at(last.handle, order[-1])
     schedule.set_scope(main.handle, 0, "local")
     schedule.vectorize(lane)
     schedule.unroll(vectors)
     schedule.unroll(row)
+    if inside:
+        # Taps beside each other read the same pixels, which then stay in registers.
+        schedule.unroll(reduced[-1])
     lane_name = _vectorize_write(schedule, last, columns, lanes)
-    if work is None or work >= SERIAL_BELOW:
-        parallelize(schedule, order, target)
+    parallelize(schedule, order if band is None else order[:2], target, decisions, work)
     schedule.decompose_reduction(main.handle, reduced[0])
-    return _guard(schedule, last.name, rows, columns, lane_name)
+    schedule = clip_windows(schedule, main.name)
+    return _guard(schedule, last.name, {row_axis: rows, -1: columns}, lane_name)
 
 
-def _copy_rows(schedule: s_tir.Schedule, block: Block, target: Target) -> bool:
-    """Arrange a stage that copies an image (into one with a border) row by row, in whole vectors."""
+def _band(stages: Sequence[Block], main: Block, target: Target) -> int | None:
+    """Rows of the result whose part of a large image with a border is copied at once, to be read from cache.
+
+    None where there is no such image, or where it stays in the cache as a whole.
+    """
+    if len(stages) != 1 or stages[0].name != PADDED or len(main.axes) < 5:
+        return None
+    _, height, width, channels = (axis.extent for axis in stages[0].axes)
+    rows = main.axes[1].extent
+    if height is None or width is None or channels is None or rows is None:
+        return None
+    line = 4 * channels * width
+    if height * line <= _LARGE or channels % (Registers.of(target).lanes // 2):
+        return None
+    most = min(_BAND // line, -(-rows // (4 * target.cores)))
+    band = max((b for b in range(1, most + 1) if rows % b == 0), default=1)
+    return band if band >= 4 else None
+
+
+def _copy_rows(
+    schedule: s_tir.Schedule, block: Block, target: Target, within: int, decisions: Decisions
+) -> bool:
+    """Arrange a stage that copies an image (into one with a border) row by row, in whole vectors.
+
+    Args:
+        within: loops around the stage.
+    """
+    if block.name == PADDED_PLANES:
+        # LLVM makes vectors of a row, but for the border.
+        schedule.parallel(schedule.fuse(*block.loops[:-1]))
+        return True
     lanes = Registers.of(target).lanes
     channels = block.axes[-1].extent
     if len(block.axes) != 4 or channels is None or channels % (lanes // 2):
         return False
-    batch, row, _, channel = block.loops
+    *rows, _, channel = schedule.get_loops(block.handle)[within:]
     width = next(w for w in (2 * lanes, lanes, lanes // 2) if channels % w == 0)
     _, lane = schedule.split(channel, factors=[None, width])
     schedule.vectorize(lane)
-    schedule.parallel(schedule.fuse(batch, row))
+    if not within and decisions.choose(f"{block.name}.parallel", 1, (0, 1)):
+        schedule.parallel(schedule.fuse(*rows))
     return True
 
 
@@ -149,10 +207,13 @@ def _vectorize_write(schedule: s_tir.Schedule, last: Block, columns: int, lanes:
     return name
 
 
-def _guard(schedule: s_tir.Schedule, name: str, rows: int, columns: int, lane: str | None) -> s_tir.Schedule:
+def _guard(schedule: s_tir.Schedule, name: str, sizes: Mapping[int, int], lane: str | None) -> s_tir.Schedule:
     """State when an element of a tile is written: inside the result, a test that all lanes share.
 
     TVM derives a condition of its own for each lane, which would undo the vectors.
+
+    Args:
+        sizes: of a tile, by axis of the result.
     """
 
     analyzer = Analyzer()
@@ -165,7 +226,7 @@ def _guard(schedule: s_tir.Schedule, name: str, rows: int, columns: int, lane: s
         if realize.block.name_hint != name:
             return realize
         tests = []
-        for axis, size in ((-2, rows), (-1, columns)):
+        for axis, size in sizes.items():
             extent, value = realize.block.iter_vars[axis].dom.extent, realize.iter_values[axis]
             if isinstance(extent, tirx.IntImm) and int(extent) % size == 0:
                 continue
@@ -178,4 +239,4 @@ def _guard(schedule: s_tir.Schedule, name: str, rows: int, columns: int, lane: s
     return mapped(schedule, [(s_tir.SBlockRealize, guarded)])
 
 
-PACKED = ScheduleRule("packed-product", _applies, _apply)
+PACKED = TunableRule("packed-product", _applies, _apply)

@@ -16,9 +16,11 @@ from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import REDUCTION, SPATIAL, Block, attempt, loop_extent, top_blocks
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
-from graphopt.codegen.schedules.cpu.tiling import SERIAL_BELOW, Registers, count
+from graphopt.codegen.schedules.cpu.parallel import work_is_large
+from graphopt.codegen.schedules.cpu.tiling import Registers, count
+from graphopt.codegen.schedules.decisions import Decisions
 from graphopt.codegen.schedules.extents import name_extents, restore_extents
-from graphopt.codegen.schedules.rule import ScheduleRule
+from graphopt.codegen.schedules.rule import TunableRule
 from graphopt.codegen.targets import Target
 
 
@@ -27,13 +29,13 @@ def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     return any(b.is_reduction for b in blocks) and all(b.is_spatial or b.is_reduction for b in blocks)
 
 
-def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
+def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_tir.Schedule:
     schedule, names = name_extents(schedule, max(top_blocks(schedule), key=lambda b: len(b.axes)))
-    _arrange(schedule, target)
+    _arrange(schedule, target, decisions)
     return restore_extents(schedule, names)
 
 
-def _arrange(schedule: s_tir.Schedule, target: Target) -> None:
+def _arrange(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> None:
     for block in top_blocks(schedule):
         if block.is_spatial and len(schedule.get_consumers(block.handle)) == 1:
             attempt(schedule.compute_inline, block.handle)
@@ -51,15 +53,15 @@ def _arrange(schedule: s_tir.Schedule, target: Target) -> None:
         # Nothing to share a loop over (a result of one element has no loop): each block on its own.
         for block in blocks:
             if block.is_spatial:
-                schedule_spatial(schedule, block.handle, target)
+                schedule_spatial(schedule, block.handle, target, decisions)
         return
     row = schedule.fuse(*rows) if len(rows) > 1 else rows[0]
-    if any(w is None or w >= SERIAL_BELOW for w in work):
+    if decisions.choose("parallel", int(any(map(work_is_large, work))), (0, 1)):
         schedule.parallel(row)
     for block in reversed(blocks[:-1]):
         schedule.compute_at(block.handle, row, preserve_unit_loops=True)
     for handle in schedule.get_child_blocks(row):
-        _vectorize_inside(schedule, handle, lanes)
+        _vectorize_inside(schedule, handle, lanes, decisions)
 
 
 def _shared_axes(blocks: list[Block]) -> int:
@@ -93,7 +95,7 @@ def _split_sum(schedule: s_tir.Schedule, block: Block, lanes: int) -> None:
     attempt(schedule.rfactor, lane, len(result[0].source.shape))
 
 
-def _vectorize_inside(schedule: s_tir.Schedule, handle: Any, lanes: int) -> None:
+def _vectorize_inside(schedule: s_tir.Schedule, handle: Any, lanes: int, decisions: Decisions) -> None:
     """Vectorise a block along its last independent axis, below the loop that all blocks share."""
     block = Block(schedule, handle)
     axes = block.axes
@@ -106,7 +108,11 @@ def _vectorize_inside(schedule: s_tir.Schedule, handle: Any, lanes: int) -> None
     inner = loops[-1]
     extent = loop_extent(schedule, inner)
     if extent is None or extent > 4 * lanes:
-        _, inner = schedule.split(inner, factors=[None, lanes])
+        options = [
+            w for w in (lanes // 2, 2 * lanes) if extent is not None and extent % lanes == extent % w == 0
+        ]
+        width = decisions.choose(f"{block.name}.vector", lanes, options)
+        _, inner = schedule.split(inner, factors=[None, width])
     schedule.vectorize(inner)
 
 
@@ -123,4 +129,4 @@ def _vectorize_partial(schedule: s_tir.Schedule, block: Block, loops: list[Any],
     schedule.decompose_reduction(block.handle, first)
 
 
-ROW_REDUCTION = ScheduleRule("row-reduction", _applies, _apply)
+ROW_REDUCTION = TunableRule("row-reduction", _applies, _apply)
