@@ -10,13 +10,14 @@ WORKERS ?= 2
 CASES ?= 60
 PYTEST_ARGS ?=
 
-.PHONY: help demo test lint types conformance kernel-fuzz test-wheel tables clean
+.PHONY: help demo test lint types conformance sanitize kernel-fuzz test-wheel tables clean
 
 help:
 	@echo "make demo        set up, compile and verify PP-OCRv4's text detector, run it on a photograph"
 	@echo "make test        set up and run the tests"
 	@echo "make lint types  ruff and mypy"
 	@echo "make conformance run ONNX's backend tests that are known to pass"
+	@echo "make sanitize    run generated C under AddressSanitizer"
 	@echo "make kernel-fuzz compile random kernels and compare them with their programs"
 	@echo "make test-wheel  run the tests from the built wheel in an empty folder"
 	@echo "make tables      measure the tables in docs/ again"
@@ -47,6 +48,10 @@ types: $(VENV)/installed-dev
 conformance: $(VENV)/installed-dev
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.onnx_conformance --jobs $(WORKERS) \
 		--ratchet tests/frontends_onnx/passing.txt
+
+# Sizes of which one is a prime, and one is one: the other sizes are for longer campaigns.
+sanitize: $(VENV)/installed-dev
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.c_sanitizer --models ppocr-cls minilm smollm2-decode --sizes 13 1
 
 kernel-fuzz: $(VENV)/installed-dev
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.kernel_fuzz --cases $(CASES)

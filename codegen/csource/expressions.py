@@ -158,6 +158,9 @@ class Scope:
             return f"{helper}({self.text(args[0])})", _ATOM
         if op == "!":
             return f"!{self.text(args[0], _UNARY)}", _UNARY
+        if op == "~":
+            text = f"~{self.text(args[0], _UNARY)}"
+            return (f"({c_type(dtype)}){text}" if dtype.bits < 32 else text), _UNARY
         if op in ("min", "max"):
             a, b = (self.text(x, _ATOM) if x.op == "const" else self.name(x) for x in args)
             return f"{a} {'<' if op == 'min' else '>'} {b} ? {a} : {b}", _LOOSE
@@ -281,6 +284,8 @@ class Scope:
             return f"{helper}({mask}, {self.text(args[1])}, {self.text(args[2])})", _ATOM
         if op == "cond":
             return self._choice(value)
+        if op == "~":
+            return f"~{self.text(args[0], _UNARY)}", _UNARY
         level = _LEVEL.get(op, _LOOSE)
         a, b = args
         own = level or _UNARY

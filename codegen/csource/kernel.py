@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,7 +92,7 @@ class _Printer:
         self.kernel = Kernel(name, [])
         self.lines: list[str] = []
         self.depth = 1
-        self.bound: list[tuple[range, Value]] = []
+        self.bound: list[tuple[range, str]] = []
         self.definitions: dict[Any, Any] = {}
 
     def run(self) -> Kernel:
@@ -122,10 +124,19 @@ class _Printer:
         for scratch in kernel.scratch:
             kernel.parameters.append(f"{c_type(scratch.dtype)} *{restrict}{scratch.name}")
         kernel.parameters += sizes
-        # TVM binds the sizes of arrays too, which C does not need.
-        unused = {n for lines, value in self.bound if value not in self.builder.used for n in lines}
-        kernel.body = [line for number, line in enumerate(self.lines) if number not in unused]
+        kernel.body = self._without_unused()
         return kernel
+
+    def _without_unused(self) -> list[str]:
+        """The lines, but for bindings that nothing uses: TVM binds sizes of arrays, which C does not need."""
+        words = [re.findall(r"\w+", line) for line in self.lines]
+        uses = Counter(word for line in words for word in line)
+        unused: set[int] = set()
+        for lines, name in reversed(self.bound):
+            if uses[name] == 1:
+                unused.update(lines)
+                uses.subtract(word for number in lines for word in words[number])
+        return [line for number, line in enumerate(self.lines) if line and number not in unused]
 
     # -- statements ------------------------------------------------------------------------------
 
@@ -159,7 +170,7 @@ class _Printer:
         start = len(self.lines)
         self._emit(scope.lines)
         name = self._declare(statement.var, value.dtype)
-        self.bound.append((range(start, len(self.lines) + 1), self.builder.variables[statement.var]))
+        self.bound.append((range(start, len(self.lines) + 1), name))
         self.definitions[statement.var] = substituted(statement.value, self.definitions)
         self._emit([f"const {c_type(value.dtype)} {name} = {text};"])
 
@@ -202,14 +213,14 @@ class _Printer:
         dtype = parse_dtype(str(loop.loop_var.ty))
         name = self._declare(loop.loop_var, dtype)
         parallel = loop.kind == tirx.ForKind.PARALLEL
-        mark = len(self.lines)
-        scratch = len(self.kernel.scratch)
+        mark, scratch = len(self.lines), len(self.kernel.scratch)
+        if parallel:
+            self._emit(["PARALLEL_FOR"])
         self._emit([f"for ({c_type(dtype)} {name} = {low}; {name} < {end}; ++{name}) {{"])
         self._block(loop.body)
         self._emit(["}"])
-        if parallel and len(self.kernel.scratch) == scratch:
-            # Threads would share the scratch memory of such a loop.
-            self.lines.insert(mark, "  " * self.depth + "PARALLEL_FOR")
+        if parallel and len(self.kernel.scratch) != scratch:
+            self.lines[mark] = ""  # threads would share the scratch memory
 
     def _on_While(self, statement: tirx.While) -> None:
         scope = self._scope([])

@@ -73,7 +73,7 @@ class Value:
 
     Attributes:
         op: ``const`` ``var`` ``load`` ``element`` ``ramp`` ``broadcast`` ``cast`` ``reinterpret``
-            ``select`` ``cond`` (only one of its branches is evaluated) ``call`` ``!``, or an operator of C.
+            ``select`` ``cond`` (only one of its branches is evaluated) ``call`` or an operator of C.
         attribute: a number, the name of a variable or function, or where a load reads.
     """
 
@@ -179,13 +179,11 @@ class ValueBuilder:
     Attributes:
         variables: what each variable in scope is.
         views: how each buffer in scope is stored.
-        used: variables that some value is made of.
     """
 
     def __init__(self) -> None:
         self.variables: dict[Any, Value] = {}
         self.views: dict[Any, View] = {}
-        self.used: set[Value] = set()
         self._values: dict[Hashable, Value] = {}
 
     def make(self, op: str, dtype: DType, args: Sequence[Value] = (), attribute: Any = None) -> Value:
@@ -207,9 +205,7 @@ class ValueBuilder:
             InputError: GO-3005, an operation that has no form in C.
         """
         if isinstance(expression, ir.Var):
-            found = self.variables[expression]
-            self.used.add(found)
-            return found
+            return self.variables[expression]
         if isinstance(expression, ir.TensorLoad):
             return self._load(expression)
         dtype = parse_dtype(str(expression.ty))
@@ -225,6 +221,8 @@ class ValueBuilder:
             return self.make("call", dtype, [self.of(expression.a), self.of(expression.b)], function)
         if isinstance(expression, tirx.Not):
             return self.make("!", dtype, [self.of(expression.a)])
+        if type(expression).__name__ == "BitwiseNot":
+            return self.make("~", dtype, [self.of(expression.a)])
         if isinstance(expression, tirx.Cast):
             return self.make("cast", dtype, [self.of(expression.value)])
         if isinstance(expression, tirx.Select):
@@ -267,8 +265,6 @@ class ValueBuilder:
             return args[0]
         if name == "reinterpret":
             return self.make("reinterpret", dtype, args)
-        if name in ("popcount", "clz"):
-            return self.make("call", dtype, args, f"bits_{name}{args[0].dtype.bits}")
         if name in ("isnan", "isinf", "isfinite"):
             return self.make("call", dtype, args, name)
         if name in _FUNCTIONS and dtype.kind == "float":
