@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from graphopt.ir.signature import Signature
 
 # Loops whose conditions a schedule marks as likely are split into a part without them and a remainder.
-_LOWERING = {
+LOWERING = {
     "s_tir.LoopPartition": {"partition_const_loop": True, "no_unroll_loop_with_extent_one": True},
 }
 _RESHAPE = tvm.ir.Op.get("relax.reshape")
@@ -172,7 +172,7 @@ def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, str]], str]:
 
 def _generate(mod: tvm.IRModule, target: Target) -> tvm.runtime.Module:
     try:
-        with tvm.transform.PassContext(opt_level=3, config=_LOWERING):
+        with tvm.transform.PassContext(opt_level=3, config=LOWERING):
             return relax.build(mod, tvm.target.Target(target.tvm_config()), relax_pipeline=None).mod
     except GraphoptError:
         raise

@@ -1,0 +1,59 @@
+"""The code that TVM emits for a GPU, taken where it is last one function.
+
+Kernels are read just before TVM splits host and device code: thread extents, barriers
+(``tvm_storage_sync``), shuffles and the merged shared memory are explicit by then, and a function with
+all of its launches is still in one piece.  An instrument takes them out of the compilation whose
+output the artifact holds, so what is checked is what is shipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tvm
+from tvm import tirx
+
+from graphopt.codegen.targets import Target
+
+_SPLIT = "tirx.SplitHostDevice"
+
+
+@tvm.instrument.pass_instrument
+class LoweredKernels:
+    """Keeps the lowered TensorIR functions of the compilation that it watches.
+
+    Attributes:
+        functions: by global symbol.
+    """
+
+    def __init__(self) -> None:
+        self.functions: dict[str, tirx.PrimFunc] = {}
+
+    def run_before_pass(self, mod: tvm.IRModule, info: Any) -> None:
+        if info.name != _SPLIT:
+            return
+        # Held here, the functions are not rewritten in place by the passes that follow.
+        for _, func in mod.functions_items():
+            if isinstance(func, tirx.PrimFunc) and "global_symbol" in (func.attrs or {}):
+                self.functions[str(func.attrs["global_symbol"])] = func
+
+
+def lower_kernel(
+    func: tirx.PrimFunc, target: Target, config: Mapping[str, Any] | None = None
+) -> tirx.PrimFunc:
+    """A scheduled function as TVM emits it for a GPU.
+
+    Args:
+        config: options of TVM's passes; those that :func:`graphopt.codegen.compile` uses if None.
+    """
+    from graphopt.codegen.compiler import LOWERING
+
+    machine = tvm.target.Target(target.tvm_config())
+    module = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
+    module = tirx.transform.BindTarget(machine.with_host(machine.host))(module)
+    taken = LoweredKernels()
+    options = dict(LOWERING if config is None else config)
+    with machine, tvm.transform.PassContext(opt_level=3, config=options, instruments=[taken]):
+        tirx.get_tir_pipeline("s_tir")[0](module)
+    return taken.functions["main"]

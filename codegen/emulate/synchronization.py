@@ -1,0 +1,3 @@
+"""stub"""
+def find_races(f,l,v): return []
+def grid_at(f,l,v): return (1,1,1)
