@@ -9,7 +9,7 @@ from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block
 from graphopt.codegen.schedules.cuda.epilogue import Epilogue
-from graphopt.codegen.schedules.cuda.staging import copies_in_words, pad_rows, pipeline, stage_operand
+from graphopt.codegen.schedules.cuda.staging import bind_grid, copies_in_words, pad_rows, pipeline, stage_operand
 from graphopt.codegen.schedules.cuda.tiles import Capability, GemmTile
 from graphopt.codegen.targets import Target
 
@@ -29,8 +29,7 @@ def multiply_on_cuda_cores(
     j0, jt, j1 = schedule.split(j, factors=[None, tile.warp_columns, columns])
     k0, k1, k2 = schedule.split(k, factors=[None, tile.depth // _DEPTH, _DEPTH])
     schedule.reorder(*lead, i0, j0, it, jt, k0, k1, k2, i1, j1)
-    grid = schedule.fuse(*lead, i0, j0)
-    schedule.bind(grid, "blockIdx.x")
+    bind_grid(schedule, i0, j0, lead)
     schedule.bind(it, "threadIdx.y")
     schedule.bind(jt, "threadIdx.x")
     threads = [("threadIdx.y", tile.warp_rows), ("threadIdx.x", tile.warp_columns)]

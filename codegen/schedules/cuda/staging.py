@@ -7,12 +7,24 @@ from typing import Any
 
 from tvm import ir, s_tir
 
-from graphopt.codegen.schedules.blocks import Block
+from graphopt.codegen.schedules.blocks import Block, static
 from graphopt.codegen.schedules.cuda.tiles import Capability, GemmTile
 
 
 SHARED = "shared.dyn"
 """Shared memory whose size is given at launch: the only one that may exceed 48 KiB."""
+
+
+def bind_grid(schedule: s_tir.Schedule, rows: Any, columns: Any, lead: Sequence[Any]) -> None:
+    """Give tiles to thread blocks: an axis of the grid each for rows, columns and batches.
+
+    Fused into one axis they would cost divisions by symbolic sizes.  Rows may be many: only the first axis
+    takes more than 65535 blocks.
+    """
+    schedule.bind(rows, "blockIdx.x")
+    schedule.bind(columns, "blockIdx.y")
+    if lead:
+        schedule.bind(schedule.fuse(*lead) if len(lead) > 1 else lead[0], "blockIdx.z")
 
 
 def stage_operand(
@@ -51,9 +63,12 @@ def pad_rows(schedule: s_tir.Schedule, block: Any, elements: int) -> None:
 def copies_in_words(stages: Sequence[Block], tile: GemmTile, capability: Capability | None) -> bool:
     """Whether both operands are copied as they are, in units that ``cp.async`` takes: 4, 8 or 16 bytes.
 
-    What is computed on the way, such as a cast, goes through registers.
+    What is computed on the way, such as a cast, goes through registers.  So do copies of a depth that is
+    symbolic: how many copies are still under way has to be a constant in the code (PTX's wait_group).
     """
     if capability is None or not capability.async_copies:
+        return False
+    if static(stages[0].stmt.writes[0].source.shape[-1]) is None:
         return False
     for stage, vector in zip(stages, (tile.left_vector, tile.right_vector), strict=True):
         bits = ir.PrimType(str(stage.stmt.writes[0].source.dtype)).dtype.bits

@@ -15,7 +15,7 @@ from graphopt.codegen.schedules.cuda.intrinsics import (
     TILE,
     tensor_core,
 )
-from graphopt.codegen.schedules.cuda.staging import SHARED, copies_in_words, pad_rows, pipeline, stage_operand
+from graphopt.codegen.schedules.cuda.staging import SHARED, bind_grid, copies_in_words, pad_rows, pipeline, stage_operand
 from graphopt.codegen.schedules.cuda.tiles import Capability, GemmTile
 from graphopt.codegen.targets import Target
 
@@ -38,9 +38,8 @@ def multiply_on_tensor_cores(
     j0, jw, j1, j2 = schedule.split(j, factors=[None, tile.warp_columns, fragments_j, TILE])
     k0, k1, k2 = schedule.split(k, factors=[None, tile.depth // TILE, TILE])
     schedule.reorder(*lead, i0, j0, iw, jw, k0, k1, i1, j1, i2, j2, k2)
-    grid = schedule.fuse(*lead, i0, j0)
     warps = schedule.fuse(iw, jw)
-    schedule.bind(grid, "blockIdx.x")
+    bind_grid(schedule, i0, j0, lead)
     schedule.bind(warps, "threadIdx.y")
     inner = main.handle
     outer = schedule.blockize(i2)
