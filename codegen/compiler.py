@@ -28,8 +28,17 @@ if TYPE_CHECKING:
     from graphopt.ir.signature import Signature
 
 # Loops whose conditions a schedule marks as likely are split into a part without them and a remainder.
-LOWERING = {
+_LOWERING = {
     "s_tir.LoopPartition": {"partition_const_loop": True, "no_unroll_loop_with_extent_one": True},
+}
+# For GPUs: copies to shared memory that schedules mark as asynchronous become cp.async.  TVM's reuse of
+# storage is off, because it merges buffers of shared memory across types, which matrix loads do not allow;
+# shared memory is reused by a later pass, and registers by ptxas.  Nor are common subexpressions looked for:
+# nvcc does it, and TVM moves some that a condition guards before what they are computed from.
+_GPU_LOWERING = {
+    "tirx.use_async_copy": True,
+    "tirx.disable_storage_rewrite": True,
+    "tirx.disable_cse_tir": True,
 }
 _RESHAPE = tvm.ir.Op.get("relax.reshape")
 
@@ -170,9 +179,14 @@ def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, str]], str]:
     return kernels, "\n".join(f.script(show_meta=False) for _, f in found)
 
 
+def lowering_options(target: Target) -> dict[str, Any]:
+    """Options of TVM's passes from scheduled loops to machine code."""
+    return {**_LOWERING, **(_GPU_LOWERING if target.kind == "cuda" else {})}
+
+
 def _generate(mod: tvm.IRModule, target: Target) -> tvm.runtime.Module:
     try:
-        with tvm.transform.PassContext(opt_level=3, config=LOWERING):
+        with tvm.transform.PassContext(opt_level=3, config=lowering_options(target)):
             return relax.build(mod, tvm.target.Target(target.tvm_config()), relax_pipeline=None).mod
     except GraphoptError:
         raise

@@ -14,6 +14,7 @@ from graphopt.codegen.relax.converters.linear import product
 from graphopt.codegen.relax.converters.shape import permute_axes
 from graphopt.codegen.relax.dtypes import FLOATS, arithmetic_dtype
 from graphopt.codegen.relax.elementwise import load
+from graphopt.codegen.relax.gemm import gemm, on_gpu
 from graphopt.codegen.relax.registry import converter
 from graphopt.codegen.relax.rows import reduce_rows
 from graphopt.codegen.relax.symbols import int64
@@ -45,13 +46,16 @@ def scaled_dot_product_attention(
     swap = [*range(rank - 2), rank - 1, rank - 2]
     groups = _groups(context, query, key) if enable_gqa else 1
     scores_shape = [*shape_of(query)[:-1], shape_of(key)[-2]]
-    keys = permute_axes(context, key, swap)
     queries = query
     if groups != 1:
         *lead, heads, length, size = shape_of(query)
         shared = shape_of(key)[-3]
         queries = context.reshape(query, [*lead, shared, int64(groups) * length, size])
-    scores = context.reshape(product(context, queries, keys), scores_shape)
+    if on_gpu(context, dtype):
+        raw = gemm(context, queries, key, transposed=True)
+    else:
+        raw = product(context, queries, permute_axes(context, key, swap))
+    scores = context.reshape(raw, scores_shape)
     factor = s.constant(scale, "float64") if scale is not None else _default_scale(shape_of(query)[-1])
     weights = _masked_softmax(context, scores, mask, causal, factor, dtype)
     if groups != 1:
