@@ -15,6 +15,7 @@ from graphopt.codegen.emulate.execute import build_on_cpu, lower_for_cpu
 from graphopt.codegen.emulate.inputs import Sizes, choose_sizes, draw
 from graphopt.codegen.emulate.launch import Launch, find_launches
 from graphopt.codegen.emulate.limits import Resources, exceeded, resources
+from graphopt.codegen.emulate.lowering import LoweredFunction
 from graphopt.codegen.emulate.memory import NotModelled
 from graphopt.codegen.emulate.reference import in_float64, outputs_of
 from graphopt.codegen.emulate.serial import Divergent, SerialFunction, serialise
@@ -94,7 +95,7 @@ class KernelCheck:
 
 def check_kernel(
     meaning: tirx.PrimFunc,
-    lowered: tirx.PrimFunc,
+    lowered: LoweredFunction,
     target: Target,
     *,
     name: str = "main",
@@ -116,10 +117,10 @@ def check_kernel(
     try:
         sizes = choose_sizes(meaning, bounds or {})
         result.sizes = sizes.values
-        launches = find_launches(lowered)
+        launches = find_launches(lowered.emitted)
         result.resources = [resources(launch) for launch in launches]
-        _check_statically(result, lowered, launches, sizes, target)
-        serial = serialise(lowered)
+        _check_statically(result, lowered.emitted, launches, sizes, target)
+        serial = serialise(lowered.separate)
         _run(result, meaning, serial, sizes, seed)
     except NotModelled as reason:
         result.add("not modelled", str(reason))

@@ -40,7 +40,7 @@ def lower_for_cpu(func: tirx.PrimFunc) -> tirx.PrimFunc:
     options = {"tirx.disable_vectorize": True, "tirx.disable_storage_rewrite": True}
     with _machine(), tvm.transform.PassContext(opt_level=3, config=options, instruments=[taken]):
         tirx.get_tir_pipeline("s_tir")[0](module)
-    return taken.functions["main"]
+    return taken.functions["main"].emitted
 
 
 def _machine() -> tvm.target.Target:

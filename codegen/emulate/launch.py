@@ -30,6 +30,7 @@ class Launch:
         variables: the axis (``"threadIdx.x"``) behind each thread variable.
         body: what one thread runs.
         allocations: buffers on chip, in the order of their declaration.
+        fragments: m, n and k of the buffers that hold fragments of matrices.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Launch:
     variables: dict[ir.Var, str]
     body: list[Any]
     allocations: list[ir.Var]
+    fragments: dict[ir.Var, tuple[int, int, int]]
 
     @property
     def block_size(self) -> int:
@@ -78,9 +80,13 @@ def _launch(name: str, stmt: Any) -> Launch:
     extents: dict[str, Expr] = {}
     variables: dict[ir.Var, str] = {}
     allocations: list[ir.Var] = []
+    fragments: dict[ir.Var, tuple[int, int, int]] = {}
     for inner in all_statements(stmt):
         if isinstance(inner, tirx.AllocBuffer):
             allocations.append(inner.buffer)
+        if isinstance(inner, tirx.AttrStmt) and str(inner.attr_key) == "fragment_shape":
+            m, n, k = (int(size) for size in str(inner.value.value).split(","))
+            fragments[inner.node] = (m, n, k)
         if not is_launch(inner):
             continue
         tag = str(inner.node.thread_tag)
@@ -100,7 +106,41 @@ def _launch(name: str, stmt: Any) -> Launch:
         sizes.append(int(extent))
     x, y, z = sizes
     grid = (extents.get(BLOCK_TAGS[0], one), extents.get(BLOCK_TAGS[1], one), extents.get(BLOCK_TAGS[2], one))
-    return Launch(name, (x, y, z), grid, variables, [stmt], allocations)
+    return Launch(name, (x, y, z), grid, variables, [_explicit(stmt)], allocations, fragments)
+
+
+_COMMIT, _WAIT, _IN_FLIGHT = "async_commit_queue_scope", "async_wait_queue_scope", "async_wait_inflight_count"
+COMMIT_GROUP, WAIT_GROUP = "tirx.ptx.cp_async_commit_group", "tirx.ptx.cp_async_wait_group"
+
+
+def _explicit(stmt: Any) -> Any:
+    """``stmt`` with the attributes that TVM keeps asynchronous copies in as the instructions they become.
+
+    A group is committed after the statements of its scope; one is waited for before the statements that
+    need it, until no more than the attribute's number of later groups are in flight.
+    """
+    if isinstance(stmt, tirx.SeqStmt):
+        return tirx.SeqStmt([_explicit(s) for s in stmt.seq])
+    if isinstance(stmt, tirx.AttrStmt):
+        key = str(stmt.attr_key)
+        if key == _COMMIT:
+            commit = tirx.Evaluate(ir.Call(COMMIT_GROUP, [], ret_ty="int32"))
+            return tirx.SeqStmt([_explicit(stmt.body), commit])
+        if key == _WAIT and isinstance(stmt.body, tirx.AttrStmt) and str(stmt.body.attr_key) == _IN_FLIGHT:
+            wait = tirx.Evaluate(ir.Call(WAIT_GROUP, [stmt.body.value], ret_ty="int32"))
+            return tirx.SeqStmt([wait, _explicit(stmt.body.body)])
+        return tirx.AttrStmt(stmt.node, stmt.attr_key, stmt.value, _explicit(stmt.body))
+    if isinstance(stmt, tirx.For):
+        return tirx.For(
+            stmt.loop_var, stmt.min, stmt.extent, stmt.kind, _explicit(stmt.body), stmt.thread_binding,
+            stmt.annotations,
+        )  # fmt: skip
+    if isinstance(stmt, tirx.While):
+        return tirx.While(stmt.condition, _explicit(stmt.body))
+    if isinstance(stmt, tirx.IfThenElse):
+        other = None if stmt.else_case is None else _explicit(stmt.else_case)
+        return tirx.IfThenElse(stmt.condition, _explicit(stmt.then_case), other)
+    return stmt
 
 
 _BLOCK_SCOPES = frozenset({"shared", "shared.dyn", "global"})

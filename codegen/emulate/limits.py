@@ -16,7 +16,7 @@ from tvm.ir.prim import expr as prim
 from graphopt.codegen.emulate.accesses import lanes
 from graphopt.codegen.emulate.intrinsics import is_collective
 from graphopt.codegen.emulate.launch import WARP, Launch
-from graphopt.codegen.emulate.memory import elements
+from graphopt.codegen.emulate.memory import bytes_of, elements
 from graphopt.codegen.emulate.rewrite import Expr, all_statements, loads, own_expressions, walk
 
 THREADS_PER_BLOCK = 1024
@@ -52,15 +52,6 @@ class Resources:
     static_shared: int
     dynamic_shared: int
     registers: int
-
-
-def bytes_of(dtype: str) -> int:
-    """Size of one element of a TVM dtype, vectors included."""
-    scalar, _, count = dtype.partition("x")
-    if scalar == "bool":
-        return int(count or 1)
-    bits = "".join(c for c in scalar if c.isdigit())
-    return -(-int(bits) * int(count or 1) // 8)
 
 
 def resources(launch: Launch) -> Resources:

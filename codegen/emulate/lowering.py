@@ -1,14 +1,14 @@
 """The code that TVM emits for a GPU, taken where it is last one function.
 
-Kernels are read just before TVM splits host and device code: thread extents, barriers
-(``tvm_storage_sync``), shuffles and the merged shared memory are explicit by then, and a function with
-all of its launches is still in one piece.  An instrument takes them out of the compilation whose
-output the artifact holds, so what is checked is what is shipped.
+Kernels are read when thread extents, barriers (``tvm_storage_sync``), shuffles and asynchronous copies are
+explicit, and a function with all of its launches is still in one piece.  An instrument takes them out of the
+compilation whose output the artifact holds, so what is checked is what is shipped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import tvm
@@ -16,7 +16,21 @@ from tvm import tirx
 
 from graphopt.codegen.targets import Target
 
-_SPLIT = "tirx.SplitHostDevice"
+_MERGE, _SPLIT = "s_tir.MergeSharedMemoryAllocations", "tirx.SplitHostDevice"
+
+
+@dataclass(frozen=True)
+class LoweredFunction:
+    """A GPU function at the end of TVM's lowering.
+
+    Attributes:
+        emitted: as it is before host and device code are split; its dynamic shared memory is one
+            allocation, in which buffers overlap that TVM takes to live at different times.
+        separate: the same before that, each buffer with an allocation and a size of its own.
+    """
+
+    emitted: tirx.PrimFunc
+    separate: tirx.PrimFunc
 
 
 @tvm.instrument.pass_instrument
@@ -28,20 +42,26 @@ class LoweredKernels:
     """
 
     def __init__(self) -> None:
-        self.functions: dict[str, tirx.PrimFunc] = {}
+        self.functions: dict[str, LoweredFunction] = {}
+        self._separate: dict[str, tirx.PrimFunc] = {}
 
     def run_before_pass(self, mod: tvm.IRModule, info: Any) -> None:
-        if info.name != _SPLIT:
+        if info.name not in (_MERGE, _SPLIT):
             return
         # Held here, the functions are not rewritten in place by the passes that follow.
         for _, func in mod.functions_items():
-            if isinstance(func, tirx.PrimFunc) and "global_symbol" in (func.attrs or {}):
-                self.functions[str(func.attrs["global_symbol"])] = func
+            if not isinstance(func, tirx.PrimFunc) or "global_symbol" not in (func.attrs or {}):
+                continue
+            name = str(func.attrs["global_symbol"])
+            if info.name == _MERGE:
+                self._separate[name] = func
+            else:
+                self.functions[name] = LoweredFunction(func, self._separate[name])
 
 
 def lower_kernel(
     func: tirx.PrimFunc, target: Target, config: Mapping[str, Any] | None = None
-) -> tirx.PrimFunc:
+) -> LoweredFunction:
     """A scheduled function as TVM emits it for a GPU.
 
     Args:

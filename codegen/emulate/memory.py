@@ -62,11 +62,16 @@ class Memory:
         array = tirx.decl_buffer((integer(size * copies),), str(buffer.dtype), name=f"{buffer.name}_all")
         return Storage(array, size, owner, scope)
 
-    def scratch(self, dtype: str, name: str) -> ir.Var:
-        """An array with an element for each lane of each warp, indexed by the number of the thread."""
-        size = self._launch.warps * WARP
+    def scratch(self, dtype: str, name: str, per_thread: int = 1, *, zero: bool = False) -> ir.Var:
+        """An array with elements for each lane of each warp, indexed by the number of the thread.
+
+        Args:
+            per_thread: elements of a thread.
+            zero: start with zeros, not with what no kernel should read.
+        """
+        size = self._launch.warps * WARP * per_thread
         buffer = tirx.decl_buffer((integer(size),), dtype, name=name)
-        self.of[buffer] = Storage(buffer, size, "block", "scratch")
+        self.of[buffer] = Storage(buffer, size, "block", "zero" if zero else "scratch")
         return buffer
 
     def allocations(self) -> list[Any]:
@@ -75,7 +80,9 @@ class Memory:
 
     def poison(self) -> list[Any]:
         """Statements that fill all arrays with what no kernel should read."""
-        return [filled(s.array, _poison(str(s.array.dtype))) for s in self.of.values()]
+        return [
+            filled(s.array, 0 if s.scope == "zero" else _poison(str(s.array.dtype))) for s in self.of.values()
+        ]
 
 
 def elements(buffer: ir.Var) -> int | None:
@@ -86,6 +93,15 @@ def elements(buffer: ir.Var) -> int | None:
             return None
         count *= int(extent)
     return count
+
+
+def bytes_of(dtype: str) -> int:
+    """Size of one element of a TVM dtype, vectors included."""
+    scalar, _, count = dtype.partition("x")
+    if scalar == "bool":
+        return int(count or 1)
+    bits = "".join(c for c in scalar if c.isdigit())
+    return -(-int(bits) * int(count or 1) // 8)
 
 
 def integer(value: int, dtype: Any = "int32") -> Expr:

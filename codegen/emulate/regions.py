@@ -10,7 +10,8 @@ from tvm import ir, tirx
 from tvm.ir.prim import expr as prim
 
 from graphopt.codegen.emulate.accesses import FaultLog, Ranges, Site, conjunction, lane, lanes
-from graphopt.codegen.emulate.launch import Launch
+from graphopt.codegen.emulate.async_copies import CP_ASYNC, AsyncCopies
+from graphopt.codegen.emulate.launch import COMMIT_GROUP, WAIT_GROUP, Launch
 from graphopt.codegen.emulate.memory import Memory, NotModelled, elements, integer
 from graphopt.codegen.emulate.rewrite import (
     Expr,
@@ -23,8 +24,6 @@ from graphopt.codegen.emulate.rewrite import (
     variables,
     with_operands,
 )
-
-_IGNORED_CALLS = frozenset({"tirx.tvm_storage_sync"})
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class Context:
     block: Expr
     epoch: ir.Var
     written: set[ir.Var]
+    copies: AsyncCopies
     binds: dict[ir.Var, Expr] = field(default_factory=dict)
     owners: dict[ir.Var, tuple[ir.Var, ir.Var]] = field(default_factory=dict)
     thread_number: ir.Var = field(default_factory=lambda: tirx.Var("thread_number", "int32"))
@@ -65,7 +65,7 @@ class RegionWriter:
 
     def __init__(self, context: Context, place: Place) -> None:
         self._context = context
-        self._place = place
+        self.place = place
         self._values = {**place.values, context.thread_number: place.thread}
         self._checks: list[Any] = []
         self._path: list[Expr] = []
@@ -138,10 +138,20 @@ class RegionWriter:
     def _evaluate(self, stmt: Any) -> list[Any]:
         if isinstance(stmt.value, prim.IntImm):
             return []
-        raise NotModelled(f"intrinsic {op_name(stmt.value) or stmt.value}")
+        name = op_name(stmt.value)
+        if name == CP_ASYNC:
+            return self._context.copies.issue(self, stmt.value)
+        if name == COMMIT_GROUP:
+            return self._context.copies.commit(self.place.thread)
+        if name == WAIT_GROUP:
+            return self._context.copies.wait(self.place.thread, stmt.value.args[0])
+        raise NotModelled(f"intrinsic {name or stmt.value}")
 
     def _store(self, stmt: Any) -> list[Any]:
-        value = self.value(stmt.value)
+        return self.store(stmt, self.value(stmt.value))
+
+    def store(self, stmt: Any, value: Expr) -> list[Any]:
+        """``stmt`` with a value of this place, after the checks of all accesses so far."""
         array, index = self.access(stmt.buffer, stmt.indices, stmt, store=True)
         checks = self._taken()
         races = self._race_of_store(stmt, index, value)
@@ -201,11 +211,34 @@ class RegionWriter:
             self._check_alignment(buffer, index, node)
         if storage is None:
             return buffer, index
-        owners = {"block": None, "warp": self._place.warp, "thread": self._place.thread}
+        owners = {"block": None, "warp": self.place.warp, "thread": self.place.thread}
         owner = owners[storage.owner]
         if owner is None:
             return storage.array, index
         return storage.array, shifted(index, owner * integer(storage.size))
+
+    def check_multiple(self, buffer: ir.Var, index: Expr, unit: int, node: Any) -> None:
+        """Check that an index is a multiple of ``unit`` elements."""
+        dtype = index_dtype(index)
+        bad = prim.NE(prim.Mod(index, integer(unit, dtype)), integer(0, dtype))
+        if unit > 1:
+            self._report("alignment", buffer, node, bad, index)
+
+    def checks(self) -> list[Any]:
+        """The checks of the accesses so far, which come before the statement that makes them."""
+        return self._taken()
+
+    def fragment_shape(self, fragment: ir.Var) -> tuple[int, int, int]:
+        """m, n and k of a buffer of fragments."""
+        shapes = self._context.launch.fragments
+        if fragment not in shapes:
+            raise NotModelled(f"fragments {fragment.name} of an unknown shape")
+        return shapes[fragment]
+
+    @property
+    def ranges(self) -> Ranges:
+        """What is known of variables."""
+        return self._context.ranges
 
     def _checked(self, buffer: ir.Var, index: Expr, size: Expr, node: Any) -> Expr:
         if self._context.ranges.inside(index, size):
@@ -244,7 +277,7 @@ class RegionWriter:
         site = Site(kind, str(buffer.name), node, elements(buffer))
         condition = conjunction([*self._path, bad])
         self._checks.append(
-            self._context.faults.check(site, condition, index, self._context.block, self._place.thread)
+            self._context.faults.check(site, condition, index, self._context.block, self.place.thread)
         )
 
     def _taken(self) -> list[Any]:
@@ -255,7 +288,7 @@ class RegionWriter:
 
     def _me(self) -> Expr:
         size = integer(self._context.launch.block_size)
-        return self._context.block * size + self._place.thread + integer(1)
+        return self._context.block * size + self.place.thread + integer(1)
 
     def _shadows(self, buffer: ir.Var) -> tuple[ir.Var, ir.Var]:
         owners = self._context.owners

@@ -25,6 +25,7 @@ from tvm.ir.prim import expr as prim
 
 from graphopt.codegen.emulate import intrinsics
 from graphopt.codegen.emulate.accesses import FaultLog, Ranges
+from graphopt.codegen.emulate.async_copies import AsyncCopies
 from graphopt.codegen.emulate.launch import (
     BLOCK_TAGS,
     THREAD_TAGS,
@@ -117,7 +118,7 @@ class _Launch:
         stores = (s for s in all_statements(launch.body[0]) if isinstance(s, tirx.BufferStore))
         written = {s.buffer for s in stores if s.buffer not in memory.of}
         epoch = tirx.decl_buffer((integer(1),), "int32", name="epoch")
-        self.context = Context(launch, memory, faults, ranges, self.block_number, epoch, written)
+        self.context = Context(launch, memory, faults, ranges, self.block_number, epoch, written, AsyncCopies(launch, memory))
         self.masks: list[ir.Var] = []
         self.block_values: dict[ir.Var, Expr] = {}
         self._sync: dict[Any, bool] = {}
