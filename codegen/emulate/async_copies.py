@@ -14,7 +14,7 @@ from tvm import ir, tirx
 from tvm.ir.prim import expr as prim
 
 from graphopt.codegen.emulate.launch import Launch
-from graphopt.codegen.emulate.memory import Memory, NotModelled, bytes_of, integer
+from graphopt.codegen.emulate.memory import Memory, NotModelled, bytes_of, constant, integer
 from graphopt.codegen.emulate.rewrite import Expr, all_statements, op_name, sequence
 
 if TYPE_CHECKING:
@@ -148,6 +148,5 @@ def _is_zero(value: Expr) -> Expr:
 
 
 def _zeros(array: ir.Var, at: Expr, count: int) -> list[Any]:
-    dtype = str(array.dtype)
-    zero = prim.IntImm(dtype, 0) if "int" in dtype else prim.FloatImm(dtype, 0.0)
+    zero = constant(str(array.dtype), 0)
     return [tirx.BufferStore(array, zero, [at + integer(n, at.ty)]) for n in range(count)]

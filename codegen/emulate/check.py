@@ -11,7 +11,7 @@ import torch
 from tvm import tirx
 
 from graphopt.codegen.emulate.accesses import FIELDS
-from graphopt.codegen.emulate.execute import build_on_cpu, lower_for_cpu
+from graphopt.codegen.emulate.execute import build_on_cpu, computed_on_cpu, lower_for_cpu
 from graphopt.codegen.emulate.inputs import Sizes, choose_sizes, draw
 from graphopt.codegen.emulate.launch import Launch, find_launches
 from graphopt.codegen.emulate.limits import Resources, exceeded, resources
@@ -147,7 +147,13 @@ def _run(
 ) -> None:
     plain = lower_for_cpu(meaning)
     written = outputs_of(plain)
-    built = build_on_cpu({"kernel": serial.func, "plain": plain, "reference": in_float64(plain)})
+    built = build_on_cpu(
+        {
+            "kernel": computed_on_cpu(serial.func),
+            "plain": computed_on_cpu(plain),
+            "reference": in_float64(plain),
+        }
+    )
     for kind in ("normal", "uniform"):
         inputs = draw(meaning, sizes, kind, seed)
         noise = _measure(built, inputs, written, seed)

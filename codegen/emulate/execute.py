@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import tvm
-from tvm import tirx
+from tvm import s_tir, tirx
 
 _PIPELINE = "graphopt-lowered"
 
@@ -30,17 +30,32 @@ def build_on_cpu(functions: Mapping[str, tirx.PrimFunc]) -> dict[str, Callable[.
     return {name: _on_tensors(library[name]) for name in functions}
 
 
-def lower_for_cpu(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """An unscheduled function as serial loops over flat buffers, as :func:`build_on_cpu` takes it."""
-    from graphopt.codegen.emulate.lowering import LoweredKernels
+def computed_on_cpu(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """A function lowered for a GPU without arithmetic in types that a CPU only stores (bfloat16, float8)."""
+    module = tvm.IRModule({"main": func.with_attr("target", _machine())})
+    passes = [tirx.transform.BF16ComputeLegalize(), tirx.transform.FP8ComputeLegalize()]
+    return tvm.transform.Sequential(passes)(module)["main"]
 
-    module = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
-    module = tirx.transform.BindTarget(_machine().with_host(_machine()))(module)
-    taken = LoweredKernels()
-    options = {"tirx.disable_vectorize": True, "tirx.disable_storage_rewrite": True}
-    with _machine(), tvm.transform.PassContext(opt_level=3, config=options, instruments=[taken]):
-        tirx.get_tir_pipeline("s_tir")[0](module)
-    return taken.functions["main"].emitted
+
+def lower_for_cpu(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """An unscheduled function as serial loops over flat buffers."""
+    module = tvm.IRModule({"main": func.with_attrs({"global_symbol": "main", "target": _machine()})})
+    return tvm.transform.Sequential([make() for make in _TO_LOOPS])(module)["main"]
+
+
+# The beginning of TVM's lowering, without what is for speed.
+_passes = s_tir.transform
+_TO_LOOPS = (
+    _passes.CanonicalizeLoop,
+    _passes.LowerInitBlock,
+    _passes.PlanAndUpdateBufferAllocationLocation,
+    _passes.ConvertBlocksToOpaque,
+    _passes.CompactBufferAllocation,
+    _passes.LowerMatchBuffer,
+    _passes.StmtSimplify,
+    _passes.LowerOpaqueBlock,
+    tirx.transform.FlattenBuffer,
+)
 
 
 def _machine() -> tvm.target.Target:

@@ -113,17 +113,19 @@ def filled(buffer: ir.Var, value: float) -> Any:
     """A statement that sets every element of a one-dimensional buffer."""
     (extent,) = buffer.shape
     at = tirx.Var("at", extent.ty)
-    dtype = str(buffer.dtype)
-    scalar, _, lanes = dtype.partition("x")
-    constant: Expr
-    if scalar == "bool" or "int" in scalar:
-        constant = prim.IntImm(scalar, int(value))
-    else:
-        constant = prim.FloatImm(scalar, float(value))
-    if lanes:
-        constant = prim.Broadcast(constant, int(lanes))
-    store = tirx.BufferStore(buffer, constant, [at])
+    store = tirx.BufferStore(buffer, constant(str(buffer.dtype), value), [at])
     return tirx.For(at, integer(0, extent.ty), extent, tirx.ForKind.SERIAL, store)
+
+
+def constant(dtype: str, value: float) -> Expr:
+    """A constant of a scalar or vector dtype."""
+    scalar, _, lanes = dtype.partition("x")
+    made: Expr
+    if scalar == "bool" or "int" in scalar:
+        made = prim.IntImm(scalar, int(value))
+    else:
+        made = prim.FloatImm(scalar, float(value))
+    return prim.Broadcast(made, int(lanes)) if lanes else made
 
 
 def _poison(dtype: str) -> float:
