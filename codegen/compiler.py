@@ -7,6 +7,7 @@ import importlib.metadata
 import re
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from tvm import relax, tirx
 from graphopt.codegen.artifact import Artifact
 from graphopt.codegen.cache import ArtifactCache, cache_key
 from graphopt.codegen.cuda import build_binaries, cuda_source, embed_binary, kernel_names
+from graphopt.codegen.emulate.lowering import LoweredFunction, LoweredKernels
 from graphopt.codegen.package import FORMAT, Description, write_package
 from graphopt.codegen.pipeline import FINISH, FUSE, PIPELINE, SCHEDULE, last_line, run_pipeline
 from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE
@@ -40,6 +42,10 @@ _GPU_LOWERING = {
     "tirx.disable_storage_rewrite": True,
     "tirx.disable_cse_tir": True,
 }
+
+Inspect = Callable[[Mapping[str, tirx.PrimFunc], Mapping[str, LoweredFunction]], None]
+"""Looks at functions before scheduling and at the end of lowering, by name."""
+
 _RESHAPE = tvm.ir.Op.get("relax.reshape")
 
 
@@ -49,6 +55,7 @@ def compile(
     *,
     source: dict[str, str] | None = None,
     cache: bool = True,
+    inspect: Inspect | None = None,
 ) -> Artifact:
     """Compile a program.
 
@@ -59,6 +66,8 @@ def compile(
         target: a name of :func:`~graphopt.codegen.targets.find_target`, or a target.
         source: path and digest of the model file, kept in the artifact's metadata.
         cache: look for the artifact in the user's cache (:mod:`graphopt.codegen.cache`), and keep it there.
+        inspect: gets the functions before scheduling and as they are emitted for a GPU, by name, before a
+            binary is made of them; what it raises ends the compilation.  Nothing is taken from the cache then.
 
     Raises:
         UsageError: GO-2003, unknown target.
@@ -76,12 +85,12 @@ def compile(
     hashes = {"program": program.structural_hash(), "weights": weights.hexdigest()}
     kept = ArtifactCache.of_user() if cache else None
     if kept is None:
-        return compile_module(lower(program, target).mod, program.signature, target, hashes, source)
+        return compile_module(lower(program, target).mod, program.signature, target, hashes, source, inspect)
     signature = program.signature.to_dict()
     key = cache_key({"hashes": hashes, "target": target.to_dict(), "source": source, "signature": signature})
-    artifact = kept.find(key, target)
+    artifact = kept.find(key, target) if inspect is None else None
     if artifact is None:
-        artifact = compile_module(lower(program, target).mod, program.signature, target, hashes, source)
+        artifact = compile_module(lower(program, target).mod, program.signature, target, hashes, source, inspect)
         kept.add(key, artifact)
     return artifact
 
@@ -92,6 +101,7 @@ def compile_module(
     target: Target,
     hashes: dict[str, str],
     source: dict[str, str] | None = None,
+    inspect: Inspect | None = None,
 ) -> Artifact:
     """Compile a Relax module whose function ``main`` has the inputs and outputs of ``signature``.
 
@@ -100,9 +110,13 @@ def compile_module(
     """
     mod = run_pipeline(mod, target, FUSE)
     shared = _constant_outputs(mod["main"])
+    meanings = {v.name_hint: f for v, f in mod.functions_items() if isinstance(f, tirx.PrimFunc)}
     mod = run_pipeline(mod, target, SCHEDULE + FINISH)
     kernels, text = _kernels(mod)
-    executable = _generate(mod, target)
+    lowered = LoweredKernels()
+    executable = _generate(mod, target, [] if inspect is None else [lowered])
+    if inspect is not None:
+        inspect(meanings, lowered.functions)
     objects, library = _pack(executable)
     cubins: dict[str, bytes] = {}
     gpu_source = cuda_source(executable) if target.kind == "cuda" else None
@@ -184,9 +198,11 @@ def lowering_options(target: Target) -> dict[str, Any]:
     return {**_LOWERING, **(_GPU_LOWERING if target.kind == "cuda" else {})}
 
 
-def _generate(mod: tvm.IRModule, target: Target) -> tvm.runtime.Module:
+def _generate(mod: tvm.IRModule, target: Target, instruments: Sequence[Any]) -> tvm.runtime.Module:
     try:
-        with tvm.transform.PassContext(opt_level=3, config=lowering_options(target)):
+        with tvm.transform.PassContext(
+            opt_level=3, config=lowering_options(target), instruments=list(instruments)
+        ):
             return relax.build(mod, tvm.target.Target(target.tvm_config()), relax_pipeline=None).mod
     except GraphoptError:
         raise

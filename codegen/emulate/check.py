@@ -21,6 +21,7 @@ from graphopt.codegen.emulate.reference import in_float64, outputs_of
 from graphopt.codegen.emulate.serial import Divergent, SerialFunction, serialise
 from graphopt.codegen.emulate.synchronization import find_races, grid_at
 from graphopt.codegen.targets import Target
+from graphopt.ir.signature import DimRange
 from graphopt.verification.noise import PERTURBATION, OutputNoise, output_noise
 from graphopt.verification.rule import Comparison, compare
 
@@ -100,7 +101,7 @@ def check_kernel(
     *,
     name: str = "main",
     rule: str = "own",
-    bounds: Mapping[str, tuple[int, int | None]] | None = None,
+    dims: Mapping[str, DimRange] | None = None,
     seed: int = 0,
 ) -> KernelCheck:
     """Check a GPU function against the unscheduled function that it has to compute.
@@ -109,13 +110,13 @@ def check_kernel(
         meaning: the function before scheduling.
         lowered: the function as TVM emits it, see :mod:`graphopt.codegen.emulate.lowering`.
         target: the GPUs; every one of its architectures has to be able to run it.
-        bounds: smallest and largest value of symbolic sizes, by name.
+        dims: ranges of the symbolic sizes, by name.
         seed: of the data.
     """
     started = time.perf_counter()
     result = KernelCheck(name, rule)
     try:
-        sizes = choose_sizes(meaning, bounds or {})
+        sizes = choose_sizes(meaning, dims or {})
         result.sizes = sizes.values
         launches = find_launches(lowered.emitted)
         result.resources = [resources(launch) for launch in launches]

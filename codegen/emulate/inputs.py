@@ -13,6 +13,7 @@ from tvm.ir.prim import expr as prim
 from graphopt.codegen.emulate.memory import NotModelled
 from graphopt.codegen.emulate.rewrite import loads, substitute, variables
 from graphopt.codegen.schedules.blocks import collect
+from graphopt.ir.signature import DimRange
 
 # No tile divides a prime; different ones, so that exchanged dimensions are seen.
 _SIZES = (13, 7, 11, 5, 17, 3, 19, 23)
@@ -38,11 +39,11 @@ class Sizes:
     shapes: list[tuple[int, ...]]
 
 
-def choose_sizes(func: tirx.PrimFunc, bounds: Mapping[str, tuple[int, int | None]]) -> Sizes:
+def choose_sizes(func: tirx.PrimFunc, dims: Mapping[str, DimRange]) -> Sizes:
     """Sizes that no tile divides, within the bounds that are known.
 
     Args:
-        bounds: smallest and largest value of a symbol, by name.
+        dims: the range of a symbol, by name; any size from 1 where it is not known.
 
     Raises:
         NotModelled: a scalar parameter, or a shape that is not positive at any size that was tried.
@@ -58,13 +59,19 @@ def choose_sizes(func: tirx.PrimFunc, bounds: Mapping[str, tuple[int, int | None
     for attempt in (1, 3, 10, 40):
         values = {}
         for position, name in enumerate(symbols):
-            low, high = bounds.get(name, (1, None))
-            wanted = _SIZES[position % len(_SIZES)] * attempt
-            values[name] = max(low, wanted if high is None else min(high, wanted))
+            values[name] = _nearest(_SIZES[position % len(_SIZES)] * attempt, dims.get(name, DimRange()))
         shapes = [tuple(_number(e, values) for e in p.shape) for p in func.params]
         if all(size > 0 for shape in shapes for size in shape):
             return Sizes(values, shapes)
     raise NotModelled("shapes that are empty at all sizes that were tried")
+
+
+def _nearest(size: int, allowed: DimRange) -> int:
+    """The allowed size closest to ``size``, from below where there is one."""
+    step = allowed.multiple_of
+    lowest = -(-allowed.min // step) * step
+    highest = size if allowed.max is None else min(size, allowed.max)
+    return max(lowest, highest // step * step)
 
 
 def _number(expr: Any, values: Mapping[str, int]) -> int:

@@ -36,9 +36,10 @@ from graphopt.errors import UsageError
 @click.option(
     "--verify",
     "verify_when",
-    type=click.Choice(["each", "final", "off"]),
+    type=click.Choice(["each", "final", "emulate", "off"]),
     default=None,
-    help="Verify after each pass, the artifact only (default), or not at all.",
+    help="Verify after each pass, the artifact only (default), the artifact and every GPU kernel of it on "
+    "the CPU, or not at all.",
 )
 @verification_options
 @click.option(
@@ -103,6 +104,8 @@ def command(
     from graphopt.cli.output import write_json
     from graphopt.cli.tables import check_table, console, notes, pass_table, table
     from graphopt.passmanager.instruments import Progress
+    from graphopt.codegen.emulate.module import COLUMNS as KERNEL_COLUMNS
+    from graphopt.codegen.emulate.module import to_rows as kernel_rows
     from graphopt.workflows.compile import compile_model
 
     result = compile_model(
@@ -128,6 +131,8 @@ def command(
     out.print(pass_table(result.passes.records))
     if result.checks:
         out.print(check_table(result.checks))
+    if result.kernels:
+        out.print(table("GPU kernels on the CPU", KERNEL_COLUMNS, kernel_rows(result.kernels)))
     stages = [(name, f"{seconds:.2f}") for name, seconds in result.seconds.items()]
     out.print(table("stages", ("stage", "seconds"), stages))
     target_name = result.artifact.target.name
