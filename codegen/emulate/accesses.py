@@ -138,15 +138,19 @@ class Ranges:
     def divided(self, expr: Expr, of: Sequence[Expr]) -> Expr:
         """``expr``, a floor division or its remainder, of other operands.
 
-        It is a machine's division where they are known to be positive: TVM takes seconds to find that out
-        for itself.
+        They become the machine's division, which rounds towards zero: TVM takes up to a minute for a kernel
+        to find out where the two are the same.
         """
         dividend, divisor = of
-        known = lanes(dividend) == 1 and all(self._analyzer.const_int_bound(o).min_value >= 0 for o in of)
-        if not known:
+        if lanes(dividend) > 1 or self._analyzer.const_int_bound(divisor).min_value <= 0:
             return with_operands(expr, of)
-        machine = prim.Div if isinstance(expr, prim.FloorDiv) else prim.Mod
-        return machine(dividend, divisor)
+        quotient, rest = prim.Div(dividend, divisor), prim.Mod(dividend, divisor)
+        wanted = quotient if isinstance(expr, prim.FloorDiv) else rest
+        if self._analyzer.const_int_bound(dividend).min_value >= 0:
+            return wanted
+        zero, one = prim.IntImm(str(rest.ty), 0), prim.IntImm(str(rest.ty), 1)
+        below = quotient - one if isinstance(expr, prim.FloorDiv) else rest + divisor
+        return prim.Select(rest < zero, below, wanted)
 
     def simplify(self, expr: Expr) -> Expr:
         return self._analyzer.simplify(expr)

@@ -13,13 +13,13 @@ from tvm import tirx
 from graphopt.codegen.emulate.accesses import FIELDS
 from graphopt.codegen.emulate.execute import build_on_cpu, computed_on_cpu, lower_for_cpu
 from graphopt.codegen.emulate.inputs import Sizes, choose_sizes, draw
-from graphopt.codegen.emulate.launch import Launch, find_launches
+from graphopt.codegen.emulate.launch import Launch, find_launches, grid_at
 from graphopt.codegen.emulate.limits import Resources, exceeded, resources
 from graphopt.codegen.emulate.lowering import LoweredFunction
 from graphopt.codegen.emulate.memory import NotModelled
 from graphopt.codegen.emulate.reference import in_float64, outputs_of
 from graphopt.codegen.emulate.serial import Divergent, SerialFunction, serialise
-from graphopt.codegen.emulate.synchronization import find_races, grid_at
+from graphopt.codegen.emulate.synchronization import find_races
 from graphopt.codegen.targets import Target
 from graphopt.ir.signature import DimRange
 from graphopt.verification.noise import PERTURBATION, OutputNoise, output_noise
@@ -29,6 +29,10 @@ _RUNS = 8
 _FEW_RUNS = 4
 _SLOW_SECONDS = 2.0
 """A reference that takes longer is perturbed fewer times."""
+
+
+Inputs = list[torch.Tensor | int]
+"""An argument for each parameter of a function."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def check_kernel(
         launches = find_launches(lowered.emitted)
         result.resources = [resources(launch) for launch in launches]
         _check_statically(result, lowered.emitted, launches, sizes, target)
-        serial = serialise(lowered.separate)
+        serial = serialise(lowered.separate, sizes.values)
         _run(result, meaning, serial, sizes, seed)
     except NotModelled as reason:
         result.add("not modelled", str(reason))
@@ -164,14 +168,14 @@ def _run(
         return
 
 
-def _measure(built: dict[str, Any], inputs: list[torch.Tensor], written: list[int], seed: int) -> list[OutputNoise]:
+def _measure(built: dict[str, Any], inputs: Inputs, written: list[int], seed: int) -> list[OutputNoise]:
     """Reference and noise of every output."""
-    eager = [t.clone() for t in inputs]
+    eager = _copies(inputs)
     built["plain"](*eager)
 
     def wide_run(amount: float, number: int) -> list[torch.Tensor]:
-        wide = [t.double() if t.dtype.is_floating_point else t.clone() for t in inputs]
-        wide = [t.clone() if t.dtype == torch.float64 else t for t in wide]
+        wide = [t.double() if isinstance(t, torch.Tensor) and t.is_floating_point() else t for t in inputs]
+        wide = _copies(wide)
         built["reference"](*wide, amount, seed * 1_000_003 + number)
         return [wide[i] for i in written]
 
@@ -183,6 +187,10 @@ def _measure(built: dict[str, Any], inputs: list[torch.Tensor], written: list[in
     return [
         output_noise(eager[i], nominal[n], (run[n] for run in perturbed)) for n, i in enumerate(written)
     ]
+
+
+def _copies(inputs: Inputs) -> list[Any]:
+    return [t.clone() if isinstance(t, torch.Tensor) else t for t in inputs]
 
 
 def _mostly_undefined(noise: list[OutputNoise]) -> bool:
@@ -197,14 +205,14 @@ def _compare(
     result: KernelCheck,
     kernel: Any,
     serial: SerialFunction,
-    inputs: list[torch.Tensor],
+    inputs: Inputs,
     written: list[int],
     noise: list[OutputNoise],
 ) -> None:
     """Runs the kernel in both orders."""
     outputs: list[list[torch.Tensor]] = []
     for backwards in (0, 1):
-        tensors = [t.clone() for t in inputs]
+        tensors = _copies(inputs)
         records = torch.zeros(max(1, FIELDS * len(serial.faults.sites)), dtype=torch.int64)
         kernel(*tensors, backwards, records)
         _report_faults(result, serial, records)

@@ -33,10 +33,15 @@ _TORCH = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """Values of the symbolic sizes of a function, by name, and its buffers' shapes under them."""
+    """Sizes at which a function is tried.
+
+    Attributes:
+        values: of its symbols, by name.
+        shapes: of its buffer parameters; None for a parameter that is a number, one of the symbols.
+    """
 
     values: dict[str, int]
-    shapes: list[tuple[int, ...]]
+    shapes: list[tuple[int, ...] | None]
 
 
 def choose_sizes(func: tirx.PrimFunc, dims: Mapping[str, DimRange]) -> Sizes:
@@ -46,22 +51,25 @@ def choose_sizes(func: tirx.PrimFunc, dims: Mapping[str, DimRange]) -> Sizes:
         dims: the range of a symbol, by name; any size from 1 where it is not known.
 
     Raises:
-        NotModelled: a scalar parameter, or a shape that is not positive at any size that was tried.
+        NotModelled: a parameter that is neither a buffer nor an integer, or shapes that are empty at all
+            sizes that were tried.
     """
+    symbols: dict[str, None] = {}
     for param in func.params:
-        if not tirx.is_buffer_var(param):
-            raise NotModelled(f"scalar parameter {param.name}")
-    symbols: dict[str, list[ir.Var]] = {}
-    for param in func.params:
-        for extent in param.shape:
-            for var in variables(extent):
-                symbols.setdefault(str(var.name), []).append(var)
+        if tirx.is_buffer_var(param):
+            symbols |= {str(var.name): None for extent in param.shape for var in variables(extent)}
+        elif "int" in str(param.ty):
+            symbols[str(param.name)] = None
+        else:
+            raise NotModelled(f"parameter {param.name} of type {param.ty}")
     for attempt in (1, 3, 10, 40):
         values = {}
         for position, name in enumerate(symbols):
             values[name] = _nearest(_SIZES[position % len(_SIZES)] * attempt, dims.get(name, DimRange()))
-        shapes = [tuple(_number(e, values) for e in p.shape) for p in func.params]
-        if all(size > 0 for shape in shapes for size in shape):
+        shapes = [
+            tuple(_number(e, values) for e in p.shape) if tirx.is_buffer_var(p) else None for p in func.params
+        ]
+        if all(size > 0 for shape in shapes if shape for size in shape):
             return Sizes(values, shapes)
     raise NotModelled("shapes that are empty at all sizes that were tried")
 
@@ -80,8 +88,8 @@ def _number(expr: Any, values: Mapping[str, int]) -> int:
     return int(result)
 
 
-def draw(func: tirx.PrimFunc, sizes: Sizes, kind: str, seed: int) -> list[torch.Tensor]:
-    """A tensor for each parameter.
+def draw(func: tirx.PrimFunc, sizes: Sizes, kind: str, seed: int) -> list[torch.Tensor | int]:
+    """A tensor for each buffer parameter, and the value of each symbol that is one.
 
     Numbers that the function uses as indices stay within what they index, and are distinct where there
     are enough; other integers are small.
@@ -92,7 +100,9 @@ def draw(func: tirx.PrimFunc, sizes: Sizes, kind: str, seed: int) -> list[torch.
     generator = torch.Generator().manual_seed(seed)
     limits = _index_limits(func, sizes)
     return [
-        _tensor(str(p.dtype), shape, limits.get(p), kind, generator)
+        sizes.values[str(p.name)]
+        if shape is None
+        else _tensor(str(p.dtype), shape, limits.get(p), kind, generator)
         for p, shape in zip(func.params, sizes.shapes, strict=True)
     ]
 
@@ -122,7 +132,8 @@ def _tensor(
 
 def _index_limits(func: tirx.PrimFunc, sizes: Sizes) -> dict[ir.Var, int]:
     """For each integer parameter whose values index a dimension: the smallest such dimension."""
-    params = {p for p in func.params if not str(p.dtype).startswith(("float", "bfloat", "bool"))}
+    buffers = [p for p in func.params if tirx.is_buffer_var(p)]
+    params = {p for p in buffers if not str(p.dtype).startswith(("float", "bfloat", "bool"))}
     limits: dict[ir.Var, int] = {}
 
     def note(buffer: ir.Var, indices: Any) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import tvm_ffi
 from tvm import ir, tirx
 
-from graphopt.codegen.emulate.rewrite import Expr, all_statements, bodies, op_name, statements
+from graphopt.codegen.emulate.evaluate import Unknown, evaluate
+from graphopt.codegen.emulate.rewrite import Expr, all_statements, bodies, op_name, variables
 from graphopt.errors import InternalError
 
 WARP = 32
@@ -160,3 +162,29 @@ def _is_sync(stmt: Any, scopes: frozenset[str]) -> bool:
     if not isinstance(stmt, tirx.Evaluate) or op_name(stmt.value) != "tirx.tvm_storage_sync":
         return False
     return str(stmt.value.args[0].value) in scopes
+
+
+def grid_at(func: tirx.PrimFunc, launch: Launch, sizes: Mapping[str, int]) -> tuple[int, int, int]:
+    """Blocks of a launch along x, y and z at concrete sizes."""
+    values = host_values(func, sizes)
+    x, y, z = (int(evaluate(extent, values)) for extent in launch.grid)
+    return x, y, z
+
+
+def host_values(func: tirx.PrimFunc, sizes: Mapping[str, int]) -> dict[ir.Var, Any]:
+    """Values of the symbolic sizes of a function, and of what its host code computes from them."""
+    values: dict[ir.Var, Any] = {}
+    for param in func.params:
+        if not tirx.is_buffer_var(param):
+            values[param] = sizes[str(param.name)]
+            continue
+        for extent in param.shape:
+            for var in variables(extent):
+                values[var] = sizes[str(var.name)]
+    for stmt in all_statements(func.body):
+        if isinstance(stmt, tirx.Bind):
+            try:
+                values[stmt.var] = evaluate(stmt.value, values)
+            except Unknown:
+                continue
+    return values

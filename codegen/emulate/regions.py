@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +12,9 @@ from tvm.ir.prim import expr as prim
 
 from graphopt.codegen.emulate.accesses import FaultLog, Ranges, Site, conjunction, lane, lanes
 from graphopt.codegen.emulate.async_copies import CP_ASYNC, AsyncCopies
+from graphopt.codegen.emulate.evaluate import evaluate
 from graphopt.codegen.emulate.launch import COMMIT_GROUP, WAIT_GROUP, Launch
-from graphopt.codegen.emulate.memory import Memory, NotModelled, elements, integer
+from graphopt.codegen.emulate.memory import Memory, NotModelled, integer
 from graphopt.codegen.emulate.rewrite import (
     Expr,
     all_statements,
@@ -42,6 +44,7 @@ class Context:
     Attributes:
         binds: definitions that are visible; a piece repeats those that it uses.
         block: number of the block.
+        known: values of the function's symbolic sizes.
         epoch: one element, the number of barriers that the block has passed.
         written: global buffers that the kernel writes to.
         owners: for each of them, who wrote each element last, and in which epoch.
@@ -54,10 +57,15 @@ class Context:
     block: Expr
     epoch: ir.Var
     written: set[ir.Var]
+    known: Mapping[ir.Var, int]
     copies: AsyncCopies
     binds: dict[ir.Var, Expr] = field(default_factory=dict)
     owners: dict[ir.Var, tuple[ir.Var, ir.Var]] = field(default_factory=dict)
     thread_number: ir.Var = field(default_factory=lambda: tirx.Var("thread_number", "int32"))
+
+    def elements(self, buffer: ir.Var) -> int:
+        """Number of elements of a buffer of the kernel."""
+        return math.prod(int(evaluate(extent, self.known)) for extent in buffer.shape)
 
 
 class RegionWriter:
@@ -205,7 +213,7 @@ class RegionWriter:
             raise NotModelled(f"buffer {buffer.name} with {len(indices)} dimensions after flattening")
         index = self.value(indices[0])
         storage = self._context.memory.of.get(buffer)
-        size: Expr = integer(storage.size, index_dtype(index)) if storage else buffer.shape[0]
+        size = integer(storage.size if storage else self._context.elements(buffer), index_dtype(index))
         index = self._checked(buffer, index, size, node)
         if store and isinstance(index, prim.Ramp) and is_one(index.stride):
             self._check_alignment(buffer, index, node)
@@ -245,14 +253,13 @@ class RegionWriter:
             return index
         dtype = index_dtype(index)
         zero = integer(0, dtype)
-        limit = size if str(size.ty) == dtype else prim.Cast(dtype, size)
         count = lanes(index)
         ends = [index] if count == 1 else [lane(index, n) for n in range(count)]
         if isinstance(index, prim.Ramp) and count > 1:
             ends = [ends[0], ends[-1]]
         good: Expr | None = None
         for end in ends:
-            inside = prim.And(zero <= end, end < limit)
+            inside = prim.And(zero <= end, end < size)
             good = inside if good is None else prim.And(good, inside)
         assert good is not None
         self._report("bounds", buffer, node, prim.Not(good), ends[0] if count == 1 else ends[-1])
@@ -274,7 +281,7 @@ class RegionWriter:
             self._report("alignment", buffer, node, prim.IntImm("bool", 1), index.base)
 
     def _report(self, kind: str, buffer: ir.Var, node: Any, bad: Expr, index: Expr) -> None:
-        site = Site(kind, str(buffer.name), node, elements(buffer))
+        site = Site(kind, str(buffer.name), node, self._context.elements(buffer))
         condition = conjunction([*self._path, bad])
         self._checks.append(
             self._context.faults.check(site, condition, index, self._context.block, self.place.thread)
@@ -293,7 +300,7 @@ class RegionWriter:
     def _shadows(self, buffer: ir.Var) -> tuple[ir.Var, ir.Var]:
         owners = self._context.owners
         if buffer not in owners:
-            shape = (buffer.shape[0],)
+            shape = (integer(self._context.elements(buffer)),)
             names = f"{buffer.name}_writer", f"{buffer.name}_epoch"
             owners[buffer] = (
                 tirx.decl_buffer(shape, "int32", name=names[0]),

@@ -16,7 +16,7 @@ is read across a missing barrier is old in one of the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +26,14 @@ from tvm.ir.prim import expr as prim
 from graphopt.codegen.emulate import intrinsics
 from graphopt.codegen.emulate.accesses import FaultLog, Ranges
 from graphopt.codegen.emulate.async_copies import AsyncCopies
+from graphopt.codegen.emulate.evaluate import evaluate
 from graphopt.codegen.emulate.launch import (
     BLOCK_TAGS,
     THREAD_TAGS,
     WARP,
     Launch,
     find_launches,
+    host_values,
     is_block_barrier,
     is_launch,
     is_warp_barrier,
@@ -74,8 +76,11 @@ class SerialFunction:
     launches: list[Launch]
 
 
-def serialise(func: tirx.PrimFunc) -> SerialFunction:
-    """The serial form of a lowered function.
+def serialise(func: tirx.PrimFunc, sizes: Mapping[str, int]) -> SerialFunction:
+    """The serial form of a lowered function at concrete sizes.
+
+    Args:
+        sizes: values of its symbolic sizes, by name.
 
     Raises:
         NotModelled: it uses an intrinsic or a construct that is not modelled.
@@ -86,10 +91,11 @@ def serialise(func: tirx.PrimFunc) -> SerialFunction:
     remaining = list(launches)
     faults = FaultLog()
     backwards = tirx.Var("backwards", "int32")
+    known = host_values(func, sizes)
 
     def converted(stmt: Any) -> list[Any]:
         if is_launch(stmt):
-            return [_Launch(remaining.pop(0), faults, backwards).statement()]
+            return [_Launch(remaining.pop(0), faults, backwards, known).statement()]
         if isinstance(stmt, tirx.SeqStmt):
             return [s for part in stmt.seq for s in converted(part)]
         if isinstance(stmt, tirx.AttrStmt):
@@ -110,7 +116,9 @@ Pieces = Callable[[list[Any]], list[Any]]
 class _Launch:
     """Converts one launch."""
 
-    def __init__(self, launch: Launch, faults: FaultLog, backwards: ir.Var) -> None:
+    def __init__(
+        self, launch: Launch, faults: FaultLog, backwards: ir.Var, known: Mapping[ir.Var, int]
+    ) -> None:
         self.launch = launch
         self.backwards = backwards
         memory, ranges = Memory(launch), Ranges()
@@ -118,9 +126,10 @@ class _Launch:
         stores = (s for s in all_statements(launch.body[0]) if isinstance(s, tirx.BufferStore))
         written = {s.buffer for s in stores if s.buffer not in memory.of}
         epoch = tirx.decl_buffer((integer(1),), "int32", name="epoch")
-        self.context = Context(launch, memory, faults, ranges, self.block_number, epoch, written, AsyncCopies(launch, memory))
+        self.context = Context(launch, memory, faults, ranges, self.block_number, epoch, written, known, AsyncCopies(launch, memory))
         self.masks: list[ir.Var] = []
-        self.block_values: dict[ir.Var, Expr] = {}
+        self.known = known
+        self.block_values: dict[ir.Var, Expr] = {v: integer(int(n), v.ty) for v, n in known.items()}
         self._sync: dict[Any, bool] = {}
         self._collective: dict[Any, bool] = {}
 
@@ -130,7 +139,7 @@ class _Launch:
         chosen: list[Any] = []
         number: Expr = integer(0)
         for axis in (2, 1, 0):
-            extent = self.launch.grid[axis]
+            extent = integer(int(evaluate(self.launch.grid[axis], self.known)), self.launch.grid[axis].ty)
             counter = tirx.Var(f"block_{'xyz'[axis]}_counter", extent.ty)
             block = self._along(chosen, f"block_{'xyz'[axis]}", counter, extent)
             loops.append((counter, extent))

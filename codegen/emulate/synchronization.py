@@ -34,6 +34,8 @@ from graphopt.codegen.emulate.launch import (
     WAIT_GROUP,
     WARP,
     Launch,
+    grid_at,
+    host_values,
     is_block_barrier,
 )
 from graphopt.codegen.emulate.memory import NotModelled, bytes_of, elements, integer
@@ -76,29 +78,6 @@ def find_races(func: tirx.PrimFunc, launch: Launch, sizes: Mapping[str, int]) ->
         for race in _Block(func, launch, sizes, block).races():
             found.setdefault((race.first.text, race.second.text, race.reason), race)
     return list(found.values())
-
-
-def grid_at(func: tirx.PrimFunc, launch: Launch, sizes: Mapping[str, int]) -> tuple[int, int, int]:
-    """Blocks of a launch along x, y and z at concrete sizes."""
-    values = host_values(func, sizes)
-    x, y, z = (int(evaluate(extent, values)) for extent in launch.grid)
-    return x, y, z
-
-
-def host_values(func: tirx.PrimFunc, sizes: Mapping[str, int]) -> dict[ir.Var, Any]:
-    """Values of the symbolic sizes of a function, and of what its host code computes from them."""
-    values: dict[ir.Var, Any] = {}
-    for param in func.params:
-        for extent in param.shape if tirx.is_buffer_var(param) else ():
-            for var in variables(extent):
-                values[var] = sizes[str(var.name)]
-    for stmt in all_statements(func.body):
-        if isinstance(stmt, tirx.Bind):
-            try:
-                values[stmt.var] = evaluate(stmt.value, values)
-            except Unknown:
-                continue
-    return values
 
 
 @dataclass(frozen=True)
