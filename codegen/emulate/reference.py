@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import tvm_ffi
 from tvm import ir, tirx
 from tvm.ir.prim import expr as prim
 
@@ -36,9 +37,11 @@ _EXACT_CALLS = frozenset(
 )
 _WHOLE_CALLS = frozenset({"tirx.floor", "tirx.ceil", "tirx.trunc", "tirx.round", "tirx.nearbyint"})
 _ROUNDED = (prim.Add, prim.Sub, prim.Mul, prim.Div)
-# Odd constants that spread bits: 2^64 over the golden ratio, and the finaliser of splitmix64 (Steele, Lea
-# and Flood, Fast splittable pseudorandom number generators, OOPSLA 2014); TVM has no constants of 64 bits.
-_GOLDEN, _MIX_1, _MIX_2 = 0x1E3779B97F4A7C15, 0x3F58476D1CE4E5B9, 0x14D049BB133111EB
+# Odd constants that spread bits (the golden ratio, and the finaliser of Murmur3).  TVM lets no product
+# overflow, so 31 bits at a time are mixed to 63.
+_GOLDEN, _MIX_1, _MIX_2 = 0x1E3779B1, 0x45EBCA6B, 0x42B2AE35
+_LOW = 2**31 - 1
+_FIRST_BIT, _BITS = 16, 44
 
 
 def in_float64(func: tirx.PrimFunc) -> tirx.PrimFunc:
@@ -59,7 +62,7 @@ def is_float(dtype: str) -> bool:
 
 
 def _u64(value: int) -> Expr:
-    return prim.IntImm("uint64", value % 2**62)
+    return prim.IntImm("uint64", value)
 
 
 class _Widening:
@@ -71,7 +74,8 @@ class _Widening:
         self._loops: list[ir.Var] = []
         self._statements = 0
         self._bits: ir.Var | None = None
-        self._operations = 0
+        # The number of each operation of a statement: the same operation, written twice, rounds alike.
+        self._operations: dict[int, int] = {}
 
     def function(self) -> tirx.PrimFunc:
         params = [self._var(p) for p in self._func.params]
@@ -131,7 +135,7 @@ class _Widening:
 
     def _perturbed(self, make: Any) -> Any:
         """The statement, after the random bits that it draws if it has operations to perturb."""
-        self._bits, self._operations = tirx.Var("bits", "uint64"), 0
+        self._bits, self._operations = tirx.Var("bits", "uint64"), {}
         bits = self._bits
         stmt = make()
         self._bits = None
@@ -143,12 +147,13 @@ class _Widening:
     def _draw(self, bits: ir.Var) -> list[Any]:
         value: Expr = prim.Cast("uint64", self._seed) + _u64(self._statements * _GOLDEN)
         for depth, var in enumerate(self._loops):
-            value = value + prim.Cast("uint64", var) * _u64((2 * depth + 3) * _GOLDEN | 1)
+            value = value + prim.Cast("uint64", var) * _u64((2 * depth + 3) * _GOLDEN % _LOW | 1)
         out = []
-        for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
+        for shift, factor in ((13, _MIX_1), (31, _MIX_2), (31, _GOLDEN)):
             before = tirx.Var("mixed", "uint64")
             out.append(tirx.Bind(before, value))
-            value = prim.BitwiseXor(before, prim.RShift(before, _u64(shift))) * _u64(factor)
+            low = prim.BitwiseAnd(prim.BitwiseXor(before, prim.RShift(before, _u64(shift))), _u64(_LOW))
+            value = low * _u64(factor)
         out.append(tirx.Bind(bits, value))
         return out
 
@@ -181,9 +186,9 @@ class _Widening:
             raise NotModelled("a vector in an unscheduled function")
         if isinstance(expr, ir.Call):
             wide = ir.Call(expr.op, after, expr.attrs, expr.ty_args, ret_ty="float64")
-            return wide if op_name(expr) in _EXACT_CALLS else self._rounded(wide, dtype)
+            return wide if op_name(expr) in _EXACT_CALLS else self._rounded(wide, expr)
         wide = with_operands(expr, after)
-        return self._rounded(wide, dtype) if isinstance(expr, _ROUNDED) and not _is_whole(expr) else wide
+        return self._rounded(wide, expr) if isinstance(expr, _ROUNDED) and not _is_whole(expr) else wide
 
     def _cast(self, expr: Any) -> Expr:
         source, dtype = str(expr.value.ty), str(expr.ty)
@@ -192,7 +197,7 @@ class _Widening:
             return prim.Cast(dtype, value)
         if not is_float(source):
             return prim.Cast("float64", value)
-        return self._rounded(value, dtype) if ROUNDOFF[dtype] > ROUNDOFF[source] else value
+        return self._rounded(value, expr) if ROUNDOFF[dtype] > ROUNDOFF[source] else value
 
     def _bit_cast(self, expr: Any) -> Expr:
         """Bits are those of the dtype that the kernel has."""
@@ -203,11 +208,13 @@ class _Widening:
         result = ir.Call(expr.op, [value], expr.attrs, expr.ty_args, ret_ty=expr.ty)
         return prim.Cast("float64", result) if is_float(dtype) else result
 
-    def _rounded(self, value: Expr, dtype: str) -> Expr:
+    def _rounded(self, value: Expr, expr: Expr) -> Expr:
+        """``value``, the result of ``expr`` in float64, off by the rounding of its dtype."""
+        dtype = str(expr.ty)
         if self._bits is None:
             return value
-        bit = prim.BitwiseAnd(prim.RShift(self._bits, _u64(self._operations % 64)), _u64(1))
-        self._operations += 1
+        number = self._operations.setdefault(int(tvm_ffi.structural_hash(expr)), len(self._operations))
+        bit = prim.BitwiseAnd(prim.RShift(self._bits, _u64(_FIRST_BIT + number % _BITS)), _u64(1))
         sign = prim.Cast("float64", prim.Cast("int64", bit) * prim.IntImm("int64", 2) - prim.IntImm("int64", 1))
         size = self._amount * prim.FloatImm("float64", ROUNDOFF[dtype])
         return value * (prim.FloatImm("float64", 1.0) + size * sign)
