@@ -90,7 +90,9 @@ def compile(
     key = cache_key({"hashes": hashes, "target": target.to_dict(), "source": source, "signature": signature})
     artifact = kept.find(key, target) if inspect is None else None
     if artifact is None:
-        artifact = compile_module(lower(program, target).mod, program.signature, target, hashes, source, inspect)
+        artifact = compile_module(
+            lower(program, target).mod, program.signature, target, hashes, source, inspect
+        )
         kept.add(key, artifact)
     return artifact
 

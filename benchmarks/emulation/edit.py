@@ -23,14 +23,20 @@ ExpressionEdit = Callable[[Any], Any | None]
 
 
 def edit(
-    func: LoweredFunction, *, stmt: StatementEdit | None = None, expr: ExpressionEdit | None = None, at: int = 0
+    func: LoweredFunction,
+    *,
+    stmt: StatementEdit | None = None,
+    expr: ExpressionEdit | None = None,
+    at: int = 0,
 ) -> LoweredFunction:
     """The function with the edit made at the match number ``at`` alone; -1 makes it at every match.
 
     Raises:
         NothingToChange: there are fewer matches.
     """
-    return LoweredFunction(_Editor(stmt, expr, at).function(func.emitted), _Editor(stmt, expr, at).function(func.separate))
+    return LoweredFunction(
+        _Editor(stmt, expr, at).function(func.emitted), _Editor(stmt, expr, at).function(func.separate)
+    )
 
 
 class _Editor:

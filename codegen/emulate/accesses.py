@@ -119,8 +119,9 @@ class Ranges:
 
     def define(self, var: ir.Var, value: Expr) -> None:
         """``var`` is ``value``."""
-        bounds = self._analyzer.const_int_bound(value)
-        self._analyzer.update(var, bounds, override=True)
+        if "int" in str(value.ty):
+            for known in (self._analyzer.const_int_bound(value), self._analyzer.modular_set(value)):
+                self._analyzer.update(var, known, override=True)
 
     def inside(self, index: Expr, size: Expr) -> bool:
         """Whether ``0 <= index < size`` is known to hold, for every lane of a vector."""

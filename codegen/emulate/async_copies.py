@@ -90,7 +90,9 @@ class AsyncCopies:
         writer.check_multiple(source, writer.value(call.args[3]), count, call)
         slot, done = tirx.Var("slot", "int32"), noted.done
         index = thread * integer(_SLOTS) + slot
-        free = prim.And(_is_zero(tirx.BufferLoad(noted.busy, [index])), _is_zero(tirx.BufferLoad(done, [thread])))
+        free = prim.And(
+            _is_zero(tirx.BufferLoad(noted.busy, [index])), _is_zero(tirx.BufferLoad(done, [thread]))
+        )
         assert self._committed is not None
         note = sequence(
             [

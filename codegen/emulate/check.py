@@ -184,9 +184,7 @@ def _measure(built: dict[str, Any], inputs: Inputs, written: list[int], seed: in
     runs = _FEW_RUNS if time.perf_counter() - started > _SLOW_SECONDS else _RUNS
     # Run 1 mirrors run 0: a decision that hangs on one rounding flips in one of them.
     perturbed = [wide_run(PERTURBATION * (-1.0 if k == 0 else 1.0), max(k, 1)) for k in range(runs)]
-    return [
-        output_noise(eager[i], nominal[n], (run[n] for run in perturbed)) for n, i in enumerate(written)
-    ]
+    return [output_noise(eager[i], nominal[n], (run[n] for run in perturbed)) for n, i in enumerate(written)]
 
 
 def _copies(inputs: Inputs) -> list[Any]:

@@ -14,9 +14,7 @@ from graphopt.codegen.emulate.rewrite import Expr, op_name, sequence
 if TYPE_CHECKING:
     from graphopt.codegen.emulate.regions import RegionWriter
 
-_SHUFFLES = frozenset(
-    {"tirx.tvm_warp_shuffle", "tirx.tvm_warp_shuffle_up", "tirx.tvm_warp_shuffle_down"}
-)
+_SHUFFLES = frozenset({"tirx.tvm_warp_shuffle", "tirx.tvm_warp_shuffle_up", "tirx.tvm_warp_shuffle_down"})
 _MATRIX = frozenset(
     {
         "tirx.tvm_fill_fragment",

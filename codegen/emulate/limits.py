@@ -96,7 +96,9 @@ def exceeded(launch: Launch, grid: tuple[int, int, int], architecture: str) -> l
 
 
 def _has_collectives(launch: Launch) -> bool:
-    return any(is_collective(n) for s in all_statements(launch.body[0]) for e in own_expressions(s) for n in walk(e))
+    return any(
+        is_collective(n) for s in all_statements(launch.body[0]) for e in own_expressions(s) for n in walk(e)
+    )
 
 
 def _wide_accesses(launch: Launch) -> list[str]:
@@ -108,7 +110,9 @@ def _wide_accesses(launch: Launch) -> list[str]:
         contiguous = not isinstance(index, prim.Ramp) or _is_one(index.stride)
         width = bytes_of(dtype) * (lanes(index) if contiguous else 1)
         if width > VECTOR_BYTES and str(buffer.scope()) not in ("local", ""):
-            found[f"an access of {width} bytes to {buffer.name}, at most {VECTOR_BYTES} in one instruction"] = None
+            found[
+                f"an access of {width} bytes to {buffer.name}, at most {VECTOR_BYTES} in one instruction"
+            ] = None
 
     for stmt in all_statements(launch.body[0]):
         if isinstance(stmt, tirx.BufferStore):

@@ -80,7 +80,17 @@ def to_rows(checks: list[KernelCheck]) -> list[tuple[str, ...]]:
     return [_row(check) for check in checks]
 
 
-COLUMNS = ("kernel", "copies", "schedule", "emulated", "error / allowed", "threads", "shared bytes", "registers", "seconds")
+COLUMNS = (
+    "kernel",
+    "copies",
+    "schedule",
+    "emulated",
+    "error / allowed",
+    "threads",
+    "shared bytes",
+    "registers",
+    "seconds",
+)
 
 
 def _row(check: KernelCheck) -> tuple[str, ...]:

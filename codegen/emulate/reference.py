@@ -91,7 +91,11 @@ class _Widening:
             if not is_float(str(var.dtype)):
                 return var
             new = tirx.decl_buffer(
-                var.shape, "float64", name=str(var.name), scope=str(var.scope()), elem_offset=var.ty.elem_offset
+                var.shape,
+                "float64",
+                name=str(var.name),
+                scope=str(var.scope()),
+                elem_offset=var.ty.elem_offset,
             )
         elif is_float(str(var.ty)):
             new = tirx.Var(str(var.name), "float64")
@@ -181,7 +185,11 @@ class _Widening:
         before = operands(expr)
         after = [self._value(o) for o in before]
         if not is_float(dtype):
-            return expr if all(a is b for a, b in zip(before, after, strict=True)) else with_operands(expr, after)
+            return (
+                expr
+                if all(a is b for a, b in zip(before, after, strict=True))
+                else with_operands(expr, after)
+            )
         if lanes(expr) > 1:
             raise NotModelled("a vector in an unscheduled function")
         if isinstance(expr, ir.Call):
@@ -215,7 +223,9 @@ class _Widening:
             return value
         number = self._operations.setdefault(int(tvm_ffi.structural_hash(expr)), len(self._operations))
         bit = prim.BitwiseAnd(prim.RShift(self._bits, _u64(_FIRST_BIT + number % _BITS)), _u64(1))
-        sign = prim.Cast("float64", prim.Cast("int64", bit) * prim.IntImm("int64", 2) - prim.IntImm("int64", 1))
+        sign = prim.Cast(
+            "float64", prim.Cast("int64", bit) * prim.IntImm("int64", 2) - prim.IntImm("int64", 1)
+        )
         size = self._amount * prim.FloatImm("float64", ROUNDOFF[dtype])
         return value * (prim.FloatImm("float64", 1.0) + size * sign)
 

@@ -211,12 +211,12 @@ class RegionWriter:
         """The array and the index behind an access, moved into the buffer if it would be outside."""
         if len(indices) != 1:
             raise NotModelled(f"buffer {buffer.name} with {len(indices)} dimensions after flattening")
-        index = self.value(indices[0])
+        index = self._once(self.value(indices[0]))
         storage = self._context.memory.of.get(buffer)
         size = integer(storage.size if storage else self._context.elements(buffer), index_dtype(index))
-        index = self._checked(buffer, index, size, node)
         if store and isinstance(index, prim.Ramp) and is_one(index.stride):
-            self._check_alignment(buffer, index, node)
+            self.check_multiple(buffer, index.base, lanes(index), node)
+        index = self._checked(buffer, index, size, node)
         if storage is None:
             return buffer, index
         owners = {"block": None, "warp": self.place.warp, "thread": self.place.thread}
@@ -225,12 +225,23 @@ class RegionWriter:
             return storage.array, index
         return storage.array, shifted(index, owner * integer(storage.size))
 
+    def _once(self, index: Expr) -> Expr:
+        """An index that is computed once, for its checks and for the access."""
+        if type(index) is prim.Ramp:
+            return prim.Ramp(self._once(index.base), index.stride, index.lanes)
+        if type(index) in (ir.Var, prim.IntImm) or lanes(index) > 1:
+            return index
+        own = tirx.Var("index", index.ty)
+        self._checks.append(tirx.Bind(own, index))
+        self._context.ranges.define(own, index)
+        return own
+
     def check_multiple(self, buffer: ir.Var, index: Expr, unit: int, node: Any) -> None:
         """Check that an index is a multiple of ``unit`` elements."""
-        dtype = index_dtype(index)
-        bad = prim.NE(prim.Mod(index, integer(unit, dtype)), integer(0, dtype))
-        if unit > 1:
-            self._report("alignment", buffer, node, bad, index)
+        size, zero = integer(unit, index_dtype(index)), integer(0, index_dtype(index))
+        rest = self._context.ranges.simplify(prim.FloorMod(index, size))
+        if unit > 1 and not (isinstance(rest, prim.IntImm) and int(rest) == 0):
+            self._report("alignment", buffer, node, prim.NE(prim.Mod(index, size), zero), index)
 
     def checks(self) -> list[Any]:
         """The checks of the accesses so far, which come before the statement that makes them."""
@@ -271,14 +282,6 @@ class RegionWriter:
         if isinstance(index, prim.Broadcast):
             return prim.Broadcast(prim.Select(good, index.value, zero), count)
         raise NotModelled(f"a vector access at {index} that is not proven to be inside")
-
-    def _check_alignment(self, buffer: ir.Var, index: Expr, node: Any) -> None:
-        count = integer(lanes(index), index.base.ty)
-        bad = prim.NE(prim.Mod(index.base, count), integer(0, index.base.ty))
-        if not isinstance(self._context.ranges.simplify(bad), prim.IntImm):
-            self._report("alignment", buffer, node, bad, index.base)
-        elif int(self._context.ranges.simplify(bad)):
-            self._report("alignment", buffer, node, prim.IntImm("bool", 1), index.base)
 
     def _report(self, kind: str, buffer: ir.Var, node: Any, bad: Expr, index: Expr) -> None:
         site = Site(kind, str(buffer.name), node, self._context.elements(buffer))
@@ -360,4 +363,3 @@ def index_dtype(index: Expr) -> str:
 
 def is_one(value: Expr) -> bool:
     return isinstance(value, prim.IntImm) and int(value) == 1
-

@@ -16,58 +16,64 @@ from tvm.ir.prim import expr as prim
 Expr = Any
 """A primitive expression (TVM gives them no common public class)."""
 
-_BINARY = (prim.BinaryOpExpr, prim.CmpExpr, prim.And, prim.Or)
+_BINARY = (
+    prim.Add, prim.Sub, prim.Mul, prim.Div, prim.Mod, prim.FloorDiv, prim.FloorMod, prim.Min, prim.Max,
+    prim.EQ, prim.NE, prim.LT, prim.LE, prim.GT, prim.GE, prim.And, prim.Or,
+    prim.LShift, prim.RShift, prim.BitwiseAnd, prim.BitwiseOr, prim.BitwiseXor,
+)  # fmt: skip
+_LEAVES = (ir.Var, prim.IntImm, prim.FloatImm, ir.StringImm)
+# By exact type: TVM's classes have abstract bases, whose instance checks would take most of the time.
+_OPERANDS: dict[type, Callable[[Any], list[Expr]]] = {
+    **{kind: lambda e: [] for kind in _LEAVES},
+    **{kind: lambda e: [e.a, e.b] for kind in _BINARY},
+    ir.Call: lambda e: list(e.args),
+    ir.TensorLoad: lambda e: list(e.indices),
+    prim.Cast: lambda e: [e.value],
+    prim.Broadcast: lambda e: [e.value],
+    prim.Ramp: lambda e: [e.base, e.stride],
+    prim.Not: lambda e: [e.a],
+    prim.BitwiseNot: lambda e: [e.a],
+    prim.Select: lambda e: [e.condition, e.true_value, e.false_value],
+    prim.Shuffle: lambda e: [*e.vectors, *e.indices],
+    prim.Let: lambda e: [e.value, e.body],
+}
+_REBUILT: dict[type, Callable[[Any, Sequence[Expr]], Expr]] = {
+    **{kind: lambda e, new: type(e)(new[0], new[1]) for kind in _BINARY},
+    ir.Call: lambda e, new: ir.Call(e.op, list(new), e.attrs, e.ty_args, ret_ty=e.ty),
+    ir.TensorLoad: lambda e, new: tirx.BufferLoad(e.source, list(new)),
+    prim.Cast: lambda e, new: prim.Cast(e.ty, new[0]),
+    prim.Broadcast: lambda e, new: prim.Broadcast(new[0], e.lanes),
+    prim.Ramp: lambda e, new: prim.Ramp(new[0], new[1], e.lanes),
+    prim.Not: lambda e, new: prim.Not(new[0]),
+    prim.BitwiseNot: lambda e, new: prim.BitwiseNot(new[0]),
+    prim.Select: lambda e, new: prim.Select(new[0], new[1], new[2]),
+    prim.Shuffle: lambda e, new: prim.Shuffle(list(new[: len(e.vectors)]), list(new[len(e.vectors) :])),
+    prim.Let: lambda e, new: prim.Let(e.var, new[0], new[1]),
+}
 
 
 def operands(expr: Expr) -> list[Expr]:
-    """The direct operands of an expression, in evaluation order."""
-    if isinstance(expr, ir.Var | prim.IntImm | prim.FloatImm | ir.StringImm):
-        return []
-    if isinstance(expr, _BINARY):
-        return [expr.a, expr.b]
-    if isinstance(expr, ir.Call):
-        return list(expr.args)
-    if isinstance(expr, ir.TensorLoad):
-        return list(expr.indices)
-    if isinstance(expr, prim.Cast | prim.Broadcast):
-        return [expr.value]
-    if isinstance(expr, prim.Ramp):
-        return [expr.base, expr.stride]
-    if isinstance(expr, prim.Not | prim.BitwiseNot):
-        return [expr.a]
-    if isinstance(expr, prim.Select):
-        return [expr.condition, expr.true_value, expr.false_value]
-    if isinstance(expr, prim.Shuffle):
-        return [*expr.vectors, *expr.indices]
-    if isinstance(expr, prim.Let):
-        return [expr.value, expr.body]
-    raise NotImplementedError(f"expression {type(expr).__name__}")
+    """The direct operands of an expression, in evaluation order.
+
+    Raises:
+        NotImplementedError: an expression of another kind.
+    """
+    try:
+        return _OPERANDS[type(expr)](expr)
+    except KeyError:
+        raise NotImplementedError(f"expression {type(expr).__name__}") from None
 
 
 def with_operands(expr: Expr, new: Sequence[Expr]) -> Expr:
-    """The same expression on other operands."""
-    if isinstance(expr, _BINARY):
-        return type(expr)(new[0], new[1])
-    if isinstance(expr, ir.Call):
-        return ir.Call(expr.op, list(new), expr.attrs, expr.ty_args, ret_ty=expr.ty)
-    if isinstance(expr, ir.TensorLoad):
-        return tirx.BufferLoad(expr.source, list(new))
-    if isinstance(expr, prim.Cast):
-        return prim.Cast(expr.ty, new[0])
-    if isinstance(expr, prim.Broadcast):
-        return prim.Broadcast(new[0], expr.lanes)
-    if isinstance(expr, prim.Ramp):
-        return prim.Ramp(new[0], new[1], expr.lanes)
-    if isinstance(expr, prim.Not | prim.BitwiseNot):
-        return type(expr)(new[0])
-    if isinstance(expr, prim.Select):
-        return prim.Select(new[0], new[1], new[2])
-    if isinstance(expr, prim.Shuffle):
-        vectors = len(expr.vectors)
-        return prim.Shuffle(list(new[:vectors]), list(new[vectors:]))
-    if isinstance(expr, prim.Let):
-        return prim.Let(expr.var, new[0], new[1])
-    raise NotImplementedError(f"expression {type(expr).__name__}")
+    """The same expression on other operands.
+
+    Raises:
+        NotImplementedError: an expression of another kind, or one without operands.
+    """
+    try:
+        return _REBUILT[type(expr)](expr, new)
+    except KeyError:
+        raise NotImplementedError(f"expression {type(expr).__name__}") from None
 
 
 def rewrite(expr: Expr, replace: Callable[[Expr], Expr | None]) -> Expr:
@@ -89,9 +95,10 @@ def substitute(expr: Expr, values: Mapping[ir.Var, Expr]) -> Expr:
     """``expr`` with variables (buffers too) exchanged."""
 
     def replace(node: Expr) -> Expr | None:
-        if isinstance(node, ir.Var):
+        kind = type(node)
+        if kind is ir.Var:
             return values.get(node)
-        if isinstance(node, ir.TensorLoad) and node.source in values:
+        if kind is ir.TensorLoad and node.source in values:
             return tirx.BufferLoad(values[node.source], [rewrite(i, replace) for i in node.indices])
         return None
 
@@ -107,17 +114,17 @@ def walk(expr: Expr) -> Iterable[Expr]:
 
 def variables(expr: Expr) -> Iterable[ir.Var]:
     """Scalar variables used in an expression; buffers that it loads from are not among them."""
-    return (node for node in walk(expr) if isinstance(node, ir.Var) and not tirx.is_buffer_var(node))
+    return (node for node in walk(expr) if type(node) is ir.Var and not tirx.is_buffer_var(node))
 
 
 def loads(expr: Expr) -> Iterable[ir.TensorLoad]:
     """Every load in an expression."""
-    return (node for node in walk(expr) if isinstance(node, ir.TensorLoad))
+    return (node for node in walk(expr) if type(node) is ir.TensorLoad)
 
 
 def op_name(expr: Expr) -> str:
     """Name of the operator that a call calls, such as ``tirx.tvm_storage_sync``; else the empty string."""
-    return str(expr.op.name) if isinstance(expr, ir.Call) and isinstance(expr.op, ir.Op) else ""
+    return str(expr.op.name) if type(expr) is ir.Call and type(expr.op) is ir.Op else ""
 
 
 def statements(stmt: Any) -> list[Any]:
@@ -180,7 +187,7 @@ def definitions_in_memory(stmt: Any) -> Any:
         return rewrite(expr, load) if cells else expr
 
     def load(node: Expr) -> Expr | None:
-        return tirx.BufferLoad(cells[node], [at]) if isinstance(node, ir.Var) and node in cells else None
+        return tirx.BufferLoad(cells[node], [at]) if type(node) is ir.Var and node in cells else None
 
     def convert(stmt: Any) -> Any:
         if isinstance(stmt, tirx.SeqStmt):

@@ -126,7 +126,17 @@ class _Launch:
         stores = (s for s in all_statements(launch.body[0]) if isinstance(s, tirx.BufferStore))
         written = {s.buffer for s in stores if s.buffer not in memory.of}
         epoch = tirx.decl_buffer((integer(1),), "int32", name="epoch")
-        self.context = Context(launch, memory, faults, ranges, self.block_number, epoch, written, known, AsyncCopies(launch, memory))
+        self.context = Context(
+            launch,
+            memory,
+            faults,
+            ranges,
+            self.block_number,
+            epoch,
+            written,
+            known,
+            AsyncCopies(launch, memory),
+        )
         self.masks: list[ir.Var] = []
         self.known = known
         self.block_values: dict[ir.Var, Expr] = {v: integer(int(n), v.ty) for v, n in known.items()}
@@ -193,7 +203,11 @@ class _Launch:
         return self._collective[stmt]
 
     def _cut(
-        self, stmts: Sequence[Any], splits: Callable[[Any], bool], split: Callable[[Any], list[Any]], run: Pieces
+        self,
+        stmts: Sequence[Any],
+        splits: Callable[[Any], bool],
+        split: Callable[[Any], list[Any]],
+        run: Pieces,
     ) -> list[Any]:
         """Runs of statements between those that ``splits`` names go to ``run``, those to ``split``."""
         out: list[Any] = []
@@ -254,14 +268,18 @@ class _Launch:
         if isinstance(stmt, tirx.For):
             low, extent = self._block_uniform(stmt.min), self._block_uniform(stmt.extent)
             if low is None or extent is None:
-                raise Divergent(f"a barrier in a loop of {stmt.extent} iterations, which threads may not share")
+                raise Divergent(
+                    f"a barrier in a loop of {stmt.extent} iterations, which threads may not share"
+                )
             self.context.ranges.extent(stmt.loop_var, low, extent)
             body = sequence(self._block_level([stmt.body]))
             return [tirx.For(stmt.loop_var, low, extent, tirx.ForKind.SERIAL, body)]
         if isinstance(stmt, tirx.IfThenElse):
             condition = self._block_uniform(stmt.condition)
             if condition is None:
-                raise Divergent(f"a barrier under the condition {stmt.condition}, which threads may not share")
+                raise Divergent(
+                    f"a barrier under the condition {stmt.condition}, which threads may not share"
+                )
             return [self._branch(condition, stmt, self._block_level)]
         raise NotModelled(f"a barrier inside {type(stmt).__name__}")
 

@@ -109,7 +109,9 @@ class SharedState:
         if write:
             self._last_view[touched] = view
         else:
-            races += self._overwritten(touch, touched & (self._last_view != _NOBODY) & (self._last_view != view))
+            races += self._overwritten(
+                touch, touched & (self._last_view != _NOBODY) & (self._last_view != view)
+            )
         self._first[write] = np.minimum(self._first[write], first)
         self._last[write] = np.maximum(self._last[write], last)
         self._site[write][touched] = site
@@ -130,7 +132,13 @@ class SharedState:
         self._site[True][units] = self._copy_site[units]
 
     def _conflicts(
-        self, touch: Touch, where: NDArray[np.bool_], one: Ints, other: Ints, before: Touch | None, sites: Ints | None = None
+        self,
+        touch: Touch,
+        where: NDArray[np.bool_],
+        one: Ints,
+        other: Ints,
+        before: Touch | None,
+        sites: Ints | None = None,
     ) -> list[Race]:
         if not where.any():
             return []
@@ -154,7 +162,9 @@ class SharedState:
         if not where.any():
             return []
         written = self.touches[int(self._site[True][int(np.argmax(where))])]
-        return [Race(self._kernel, written, touch, ("a thread", "another"), "through a buffer in the same place")]
+        return [
+            Race(self._kernel, written, touch, ("a thread", "another"), "as another buffer in the same place")
+        ]
 
     def _who(self, actor: int) -> str:
         return f"thread {actor}" if actor < self._threads else f"warp {actor - self._threads}"

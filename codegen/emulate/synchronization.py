@@ -374,7 +374,10 @@ class _Block:
         outer, inner = (rows, columns) if by_rows else (columns, rows)
         offsets = np.arange(outer)[:, None] * int(step) + np.arange(inner)[None, :]
         warps = np.arange(self._launch.warps, dtype=np.int64).reshape((-1, *(1,) * _AXES))
-        masks, self._masks = self._masks, [m[::WARP] if np.ndim(m) and m.shape[0] > 1 else m for m in self._masks]
+        masks, self._masks = (
+            self._masks,
+            [m[::WARP] if np.ndim(m) and m.shape[0] > 1 else m for m in self._masks],
+        )
         indices = start[..., None] + offsets.reshape(-1)
         units, actors = self._units(view, indices, warps + self._launch.block_size)
         self._masks = masks
