@@ -66,8 +66,8 @@ def compile(
         target: a name of :func:`~graphopt.codegen.targets.find_target`, or a target.
         source: path and digest of the model file, kept in the artifact's metadata.
         cache: look for the artifact in the user's cache (:mod:`graphopt.codegen.cache`), and keep it there.
-        inspect: gets the functions before scheduling and as they are emitted for a GPU, by name, before a
-            binary is made of them; what it raises ends the compilation.  Nothing is taken from the cache then.
+        inspect: gets the functions before scheduling and as they are emitted for a GPU, by name, before
+            a binary is made of them; what it raises ends the compilation.  Nothing comes from the cache then.
 
     Raises:
         UsageError: GO-2003, unknown target.

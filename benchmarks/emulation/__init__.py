@@ -1,1 +1,1 @@
-"""How well the emulation of GPU kernels tells wrong ones from right ones: ``python -m benchmarks.emulation``."""
+"""How well the emulation of GPU kernels tells wrong from right: ``python -m benchmarks.emulation``."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.emulation``: how many wrong schedules are caught, and how many right ones are not."""
+"""``python -m benchmarks.emulation``: wrong schedules that are caught, right ones that are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of one GPU kernel: its limits, its synchronisation, and what it computes when it is run on the CPU."""
+"""Checks of one GPU kernel: limits, synchronisation, and what it computes when a CPU runs it."""
 
 from __future__ import annotations
 
@@ -174,10 +174,11 @@ def _measure(built: dict[str, Any], inputs: Inputs, written: list[int], seed: in
     built["plain"](*eager)
 
     def wide_run(amount: float, number: int) -> list[torch.Tensor]:
-        wide = [t.double() if isinstance(t, torch.Tensor) and t.is_floating_point() else t for t in inputs]
-        wide = _copies(wide)
+        wide: Inputs = _copies(
+            [t.double() if isinstance(t, torch.Tensor) and t.is_floating_point() else t for t in inputs]
+        )
         built["reference"](*wide, amount, seed * 1_000_003 + number)
-        return [wide[i] for i in written]
+        return [t for t in (wide[i] for i in written) if isinstance(t, torch.Tensor)]
 
     started = time.perf_counter()
     nominal = wide_run(0.0, 0)

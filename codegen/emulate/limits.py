@@ -28,14 +28,21 @@ REGISTERS_PER_BLOCK = 65536
 VECTOR_BYTES = 16
 """The widest access of one thread (``ld.global.v4.b32``)."""
 
-_SHARED_BYTES = {
-    "sm_75": 64, "sm_80": 163, "sm_86": 99, "sm_87": 163, "sm_89": 99, "sm_90": 227, "sm_100": 227, "sm_120": 99,
-}  # fmt: skip
+_SHARED_KIB = {
+    "sm_75": 64,
+    "sm_80": 163,
+    "sm_86": 99,
+    "sm_87": 163,
+    "sm_89": 99,
+    "sm_90": 227,
+    "sm_100": 227,
+    "sm_120": 99,
+}
 
 
 def shared_bytes(architecture: str) -> int:
     """Most shared memory of a block, in bytes, when the launch opts in to more than 48 KiB."""
-    return _SHARED_BYTES[architecture] * 1024
+    return _SHARED_KIB[architecture] * 1024
 
 
 @dataclass(frozen=True)

@@ -231,7 +231,7 @@ class _Widening:
 
 
 def _is_whole(expr: Expr) -> bool:
-    """Whether a value is a whole number, as the exponent in an exponential function is: it has no rounding."""
+    """Whether a value is a whole number, as the exponent of an exponential is: it has no rounding."""
     if isinstance(expr, prim.FloatImm):
         return float(expr.value).is_integer()
     if isinstance(expr, prim.Add | prim.Sub | prim.Mul):

@@ -1,4 +1,4 @@
-"""Pieces of a kernel without barriers, for one thread: where its variables and memory are, and what is checked."""
+"""Pieces of a kernel without barriers, for one thread: its variables and memory, and its checks."""
 
 from __future__ import annotations
 

@@ -103,9 +103,9 @@ def command(
         return
     from graphopt.cli.output import write_json
     from graphopt.cli.tables import check_table, console, notes, pass_table, table
-    from graphopt.passmanager.instruments import Progress
     from graphopt.codegen.emulate.module import COLUMNS as KERNEL_COLUMNS
     from graphopt.codegen.emulate.module import to_rows as kernel_rows
+    from graphopt.passmanager.instruments import Progress
     from graphopt.workflows.compile import compile_model
 
     result = compile_model(

@@ -25,7 +25,6 @@ CompileWhen = Literal["each", "final", "emulate", "off"]
 """``"emulate"`` is ``"final"``, and GPU kernels are checked on the CPU."""
 
 
-
 class PassManager:
     """Runs passes in order; the input program is never changed.
 
