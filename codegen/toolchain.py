@@ -103,7 +103,7 @@ def compile_cuda(source: Path, cubin: Path, architecture: str) -> None:
     Raises:
         TargetError: GO-6001, nvcc is missing or failed (its message is quoted).
     """
-    run_tool([_cuda_tool("nvcc"), "-O3", "--cubin", f"-arch={architecture}", "-o", str(cubin), str(source)])
+    run_tool([_cuda_tool("nvcc"), "-O3", "-w", "--cubin", f"-arch={architecture}", "-o", str(cubin), str(source)])
 
 
 def bundle_cubins(cubins: Mapping[str, Path], fatbin: Path) -> None:

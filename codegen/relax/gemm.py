@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import tvm
 from tvm import te, tirx
 
@@ -77,8 +78,8 @@ def gemm(
 def gemm_conv2d(
     context: Context,
     x: Expr,
-    weight: Expr,
-    bias: Expr | None,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
     strides: Sequence[int],
     padding: Sequence[int],
     dilations: Sequence[int],
@@ -88,14 +89,14 @@ def gemm_conv2d(
 
     Args:
         x: ``[N, H, W, C]``.
-        weight: ``[O, KH, KW, C]``.
-        padding: ``[top, left]``.
+        weight: ``[O, C, KH, KW]``; held as ``[O, KH, KW, C]``.
+        padding: ``[top, left, bottom, right]``.
         shape: of the result, ``[N, OH, OW, O]``.
     """
     _, height, width, outputs = shape
     _, in_height, in_width, channels = (*shape_of(x)[:3], known(shape_of(x)[3]))
-    taps = [known(n) for n in shape_of(weight)[1:3]]
-    assert channels is not None and None not in taps
+    taps = list(weight.shape[2:])
+    assert channels is not None
     rows = shape[0] * height * width
     depth = taps[0] * taps[1] * channels
     tile = _tile(context, x, [], rows, outputs, depth, depth, True, inner=channels, row_axes=3)
@@ -128,7 +129,8 @@ def gemm_conv2d(
 
         return _result(shape, at, offset, context.dtype)
 
-    operands = [x, weight, *([bias] if bias is not None else [])]
+    kernels = context.constant(weight.permute(0, 2, 3, 1))
+    operands = [x, kernels, *([context.constant(bias)] if bias is not None else [])]
     return context.kernel("gemm_conv2d", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
 
 

@@ -9,6 +9,7 @@ from tvm import ir, s_tir
 
 from graphopt.codegen.schedules.blocks import Block, static
 from graphopt.codegen.schedules.cuda.tiles import Capability, GemmTile
+from graphopt.codegen.schedules.cuda.vectors import unroll_in_nvcc
 
 
 SHARED = "shared.dyn"
@@ -49,7 +50,7 @@ def stage_operand(
         schedule.bind(loop, axis)
     if vector > 1:
         schedule.vectorize(loops[-1])
-    schedule.unroll(loops[0])
+    unroll_in_nvcc(schedule, loops[0])
 
 
 def pad_rows(schedule: s_tir.Schedule, block: Any, elements: int) -> None:
