@@ -18,10 +18,9 @@ from graphopt.codegen.schedules.rule import ScheduleRule
 CUDA_RULES: tuple[ScheduleRule, ...] = (
     TENSOR_CORE_GEMM,
     CUDA_CORE_GEMM,
-    WINDOWS,
-    *DLIGHT_RULES[:-1],
     ELEMENTWISE,
-    DLIGHT_RULES[-1],
+    WINDOWS,
+    *DLIGHT_RULES,
     BIND_THREADS,
     SEQUENTIAL_ROWS,
 )

@@ -38,7 +38,6 @@ def _rules() -> tuple[ScheduleRule, ...]:
     from tvm.s_tir.dlight import gpu
 
     return (
-        _wrapped("dlight-transpose", gpu.Transpose()),
         _wrapped("dlight-matmul", gpu.Matmul()),
         _wrapped("dlight-gemv", gpu.GEMV()),
         _wrapped("dlight-reduction", gpu.Reduction()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block, inline_producers, top_blocks
-from graphopt.codegen.schedules.cuda.vectors import lanes_for
+from graphopt.codegen.schedules.cuda.vectors import bind_elements, lanes_for
 from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
 from graphopt.codegen.targets import Target
 
@@ -22,10 +22,7 @@ def schedule_elementwise(schedule: s_tir.Schedule, block: Block) -> None:
     if not loops or block.last_written_axis() not in (len(loops) - 1, None):
         raise NotApplicable("the innermost loop is not along the output's last axis")
     lanes = lanes_for(block, block.axes[-1].extent)
-    fused = schedule.fuse(*loops) if len(loops) > 1 else loops[0]
-    grid, thread, lane = schedule.split(fused, factors=[None, _THREADS, lanes])
-    schedule.bind(grid, "blockIdx.x")
-    schedule.bind(thread, "threadIdx.x")
+    _, lane = bind_elements(schedule, loops, _THREADS, lanes)
     if lanes > 1:
         schedule.vectorize(lane)
 

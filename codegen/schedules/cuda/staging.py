@@ -7,7 +7,7 @@ from typing import Any
 
 from tvm import ir, s_tir
 
-from graphopt.codegen.schedules.blocks import Block, static
+from graphopt.codegen.schedules.blocks import Block, loop_extent, static
 from graphopt.codegen.schedules.cuda.tiles import Capability, GemmTile
 from graphopt.codegen.schedules.cuda.vectors import unroll_in_nvcc
 
@@ -87,7 +87,12 @@ def pipeline(schedule: s_tir.Schedule, step: Any, tile: GemmTile, asynchronous: 
     Args:
         step: the loop over steps; its body is the two copies, and then ``parts`` other statements.
     """
+    steps = loop_extent(schedule, step)
     ahead = tile.stages - 1 if asynchronous else 1
+    if steps is not None:
+        ahead = min(ahead, steps - 1)
+    if ahead == 0:
+        return
     schedule.annotate(step, "software_pipeline_stage", [0, 0, *[ahead] * parts])
     schedule.annotate(step, "software_pipeline_order", list(range(2 + parts)))
     if asynchronous:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tvm import ir, s_tir
@@ -27,6 +28,19 @@ def lanes_for(block: Block, extent: int | None) -> int:
     dtypes = [r.source.dtype for r in (*block.stmt.reads, *block.stmt.writes)]
     widest = min(4, _BITS // max(map(bits_of, dtypes)))
     return next(v for v in (widest, 2, 1) if v <= widest and extent % v == 0)
+
+
+def bind_elements(
+    schedule: s_tir.Schedule, loops: Sequence[Any], threads: int, lanes: int
+) -> tuple[Any, Any]:
+    """Give ``lanes`` neighbours along the last loop to each thread; the loops over threads and over lanes."""
+    *outer, last = loops
+    last, lane = schedule.split(last, factors=[None, lanes])
+    fused = schedule.fuse(*outer, last) if outer else last
+    grid, thread = schedule.split(fused, factors=[None, threads])
+    schedule.bind(grid, "blockIdx.x")
+    schedule.bind(thread, "threadIdx.x")
+    return thread, lane
 
 
 def unroll_in_nvcc(schedule: s_tir.Schedule, *loops: Any) -> None:

@@ -11,7 +11,7 @@ from math import prod
 from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import REDUCTION, Block, attempt, mentions, top_blocks
-from graphopt.codegen.schedules.cuda.vectors import lanes_for, unroll_in_nvcc
+from graphopt.codegen.schedules.cuda.vectors import bind_elements, lanes_for, unroll_in_nvcc
 from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
 from graphopt.codegen.targets import Target
 
@@ -51,11 +51,7 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> None:
     if not last.is_spatial or len(last.axes) != sum(a.kind != REDUCTION for a in main.axes):
         raise NotApplicable("what follows the reduction has another shape")
     lanes = min(lanes_for(last, last.axes[-1].extent), lanes_for(main, last.axes[-1].extent))
-    loops = last.loops
-    fused = schedule.fuse(*loops) if len(loops) > 1 else loops[0]
-    grid, thread, lane = schedule.split(fused, factors=[None, _THREADS, lanes])
-    schedule.bind(grid, "blockIdx.x")
-    schedule.bind(thread, "threadIdx.x")
+    thread, lane = bind_elements(schedule, last.loops, _THREADS, lanes)
     schedule.compute_at(main.handle, thread, preserve_unit_loops=True)
     if others:
         schedule.set_scope(main.handle, 0, "local")
