@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from graphopt.codegen.gpu_kernels import GpuKernel
 from graphopt.codegen.package import Description, check_writable, damaged, read_package
 from graphopt.codegen.targets import Target
 from graphopt.errors import InputError, TargetError, did_you_mean
@@ -67,6 +68,12 @@ class Artifact:
     def kernels(self) -> list[Kernel]:
         """The compiled functions, by name; for CUDA targets, the kernels that the binaries hold."""
         return [Kernel(k["name"], k["rule"]) for k in self.metadata["kernels"]]
+
+    def gpu_kernels(self) -> list[GpuKernel]:
+        """The same for CUDA targets, with registers, shared memory, work and estimates; else empty."""
+        if self.target.kind != "cuda":
+            return []
+        return [GpuKernel.from_dict(k) for k in self.metadata["kernels"]]
 
     def source(self) -> str:
         """Scheduled TensorIR of the kernels; for CUDA targets, CUDA C++."""
