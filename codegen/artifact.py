@@ -70,10 +70,17 @@ class Artifact:
         return [Kernel(k["name"], k["rule"]) for k in self.metadata["kernels"]]
 
     def gpu_kernels(self) -> list[GpuKernel]:
-        """The same for CUDA targets, with registers, shared memory, work and estimates; else empty."""
+        """The kernels of a CUDA target with registers, shared memory, work and estimates; else none.
+
+        Raises:
+            InputError: GO-3011, the artifact is of an older graphopt, which did not write them down.
+        """
         if self.target.kind != "cuda":
             return []
-        return [GpuKernel.from_dict(k) for k in self.metadata["kernels"]]
+        try:
+            return [GpuKernel.from_dict(k) for k in self.metadata["kernels"]]
+        except (KeyError, TypeError) as error:
+            raise damaged(self.path, f"its list of kernels lacks {error}") from None
 
     def source(self) -> str:
         """Scheduled TensorIR of the kernels; for CUDA targets, CUDA C++."""

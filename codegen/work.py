@@ -149,13 +149,20 @@ def _name(call: Any) -> str:
 
 
 def _values(expression: Any) -> list[Any]:
-    """The nodes of an expression, without the indices of what it loads."""
-    found: list[Any] = []
-
-    def skip(load: Any) -> Any:
-        return tirx.const(0, str(load.source.dtype))
-
-    bare = tvm_ffi.structural_map(expression, (ir.TensorLoad, skip), order="pre")
-    tvm_ffi.structural_walk(bare, (ir.Expr, found.append), order="post")
-    # What is used twice is computed once.
-    return list({hash(node): node for node in found}.values())
+    """The nodes of an expression without the indices of what it loads; equal ones are computed once."""
+    found: dict[int, Any] = {}
+    left = [expression]
+    while left:
+        node = left.pop()
+        if not isinstance(node, ir.Expr) or isinstance(node, ir.TensorLoad):
+            continue
+        key = tvm_ffi.structural_hash(node)
+        if key in found:
+            continue
+        found[key] = node
+        if isinstance(node, ir.Call):
+            left += list(node.args)
+        else:
+            fields = ("a", "b", "value", "body", "condition", "true_value", "false_value")
+            left += [getattr(node, name) for name in fields if hasattr(node, name)]
+    return list(found.values())

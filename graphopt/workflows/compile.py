@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphopt.errors import VerificationError
+from graphopt.errors import UsageError, VerificationError
+from graphopt.files import check_output, write_atomically
 from graphopt.ir.program import Program
 from graphopt.passmanager.base import Pass
 from graphopt.passmanager.instruments import Instrument
@@ -38,6 +39,7 @@ class CompileResult:
             file) and ``artifact`` (the compiled code against the original program).
         unverified: why the artifact was not run, when it could not be.
         seconds: time in each stage.
+        source: the file with the kernels' source, if one was asked for.
     """
 
     artifact: Artifact
@@ -46,6 +48,7 @@ class CompileResult:
     checks: dict[str, VerificationReport]
     unverified: str | None
     seconds: dict[str, float]
+    source: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -53,6 +56,8 @@ class CompileResult:
             "output": str(self.output) if self.output else None,
             "target": self.artifact.target.to_dict(),
             "kernels": len(self.artifact.kernels()),
+            "gpu_kernels": [k.to_dict() for k in self.artifact.gpu_kernels()],
+            "source": str(self.source) if self.source else None,
             "signature": self.artifact.signature.to_dict(),
             "notes": self.passes.original.notes,
             **self.passes.to_dict(),
@@ -75,6 +80,7 @@ def compile_model(
     seed: int = 0,
     instruments: Sequence[Instrument] = (),
     cache: bool = True,
+    emit_source: bool = False,
 ) -> CompileResult:
     """Loads, rewrites, compiles and verifies a model, and writes the artifact last.
 
@@ -92,6 +98,7 @@ def compile_model(
         verify_when: ``"final"`` verifies the artifact, ``"each"`` every pass too, ``"off"`` nothing.
         draws, seed: of the inputs drawn for verification.
         instruments: see :class:`graphopt.PassManager`.
+        emit_source: write the kernels' source beside ``output`` (:func:`source_path`).
         cache: take the compiled code from the user's cache if it is there; it is verified all the same.
 
     Raises:
@@ -104,6 +111,10 @@ def compile_model(
     chosen = find_target(target)
     if output is not None:
         check_writable(Path(output), f".{chosen.object_format}", chosen)
+    if emit_source:
+        if output is None:
+            raise UsageError("the source is written beside the artifact, and no artifact is", hint="name one with -o")
+        check_output(source_path(Path(output), chosen))
     during: When = "each" if verify_when == "each" else "off"
     manager = PassManager(passes, instruments=instruments, verify=during, draws=draws, seed=seed)
     clock = _Clock()
@@ -134,10 +145,19 @@ def compile_model(
             raise _blamed(program, result, manager.passes, checks["artifact"], chosen, settings)
         clock.lap("verify artifact")
     written: Path | None = None
+    text: Path | None = None
     if output is not None:
         written = Path(output)
         artifact.save(written)
-    return CompileResult(artifact, result, written, checks, unverified, clock.seconds)
+        if emit_source:
+            text = source_path(written, chosen)
+            write_atomically(text, artifact.source().encode())
+    return CompileResult(artifact, result, written, checks, unverified, clock.seconds, text)
+
+
+def source_path(output: Path, target: Target) -> Path:
+    """Where the source of an artifact goes: CUDA C++ to ``.cu``, scheduled TensorIR to ``.tir``."""
+    return output.with_suffix(".cu" if target.kind == "cuda" else ".tir")
 
 
 def _blamed(
