@@ -22,7 +22,9 @@ def schedule_elementwise(schedule: s_tir.Schedule, block: Block) -> None:
     if not loops or block.last_written_axis() not in (len(loops) - 1, None):
         raise NotApplicable("the innermost loop is not along the output's last axis")
     lanes = lanes_for(block, block.axes[-1].extent)
-    _, lane = bind_elements(schedule, loops, _THREADS, lanes)
+    *outer, last = loops
+    last, lane = schedule.split(last, factors=[None, lanes])
+    bind_elements(schedule, [*outer, last], _THREADS)
     if lanes > 1:
         schedule.vectorize(lane)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from tvm import ir, s_tir
 
-from graphopt.codegen.schedules.blocks import Block
+from graphopt.codegen.schedules.blocks import Block, loop_extent
 
 _BITS = 128
+_IMAGE_AXES = 4
 
 
 def bits_of(dtype: Any) -> int:
@@ -30,17 +31,21 @@ def lanes_for(block: Block, extent: int | None) -> int:
     return next(v for v in (widest, 2, 1) if v <= widest and extent % v == 0)
 
 
-def bind_elements(
-    schedule: s_tir.Schedule, loops: Sequence[Any], threads: int, lanes: int
-) -> tuple[Any, Any]:
-    """Give ``lanes`` neighbours along the last loop to each thread; the loops over threads and over lanes."""
-    *outer, last = loops
-    last, lane = schedule.split(last, factors=[None, lanes])
-    fused = schedule.fuse(*outer, last) if outer else last
+def bind_elements(schedule: s_tir.Schedule, loops: Sequence[Any], threads: int) -> None:
+    """Give each iteration of the loops to a thread, neighbours along the last loop to neighbours.
+
+    The plane of an image of symbolic size is not fused with what is around it: TVM does not see through
+    divisions by symbolic sizes.
+    """
+    outer = list(loops)
+    if len(outer) == _IMAGE_AXES and any(loop_extent(schedule, x) is None for x in outer[1:]):
+        batch, row, *outer = outer
+        schedule.bind(batch, "blockIdx.z")
+        schedule.bind(row, "blockIdx.y")
+    fused = schedule.fuse(*outer) if len(outer) > 1 else outer[0]
     grid, thread = schedule.split(fused, factors=[None, threads])
     schedule.bind(grid, "blockIdx.x")
     schedule.bind(thread, "threadIdx.x")
-    return thread, lane
 
 
 def unroll_in_nvcc(schedule: s_tir.Schedule, *loops: Any) -> None:
