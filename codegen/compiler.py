@@ -189,10 +189,14 @@ def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, Any]], str]:
     return kernels, "\n".join(f.script(show_meta=False) for _, f in found)
 
 
+def lowering_options(target: Target) -> dict[str, Any]:
+    """Options of TVM's passes from scheduled loops to machine code."""
+    return {**_LOWERING, **(_GPU_LOWERING if target.kind == "cuda" else {})}
+
+
 def _generate(mod: tvm.IRModule, target: Target, launches: Launches) -> tvm.runtime.Module:
-    config = {**_LOWERING, **(_GPU_LOWERING if target.kind == "cuda" else {})}
     try:
-        with tvm.transform.PassContext(opt_level=3, config=config, instruments=[launches]):
+        with tvm.transform.PassContext(opt_level=3, config=lowering_options(target), instruments=[launches]):
             return relax.build(mod, tvm.target.Target(target.tvm_config()), relax_pipeline=None).mod
     except GraphoptError:
         raise
