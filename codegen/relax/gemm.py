@@ -34,6 +34,11 @@ def on_gpu(context: Context, dtype: str) -> bool:
     return context.gpu is not None and dtype in ("float32", "float16", "bfloat16")
 
 
+def is_vector(x: Expr) -> bool:
+    """Whether a left operand ``[..., M, K]`` has a single row: then there is nothing to share in a tile."""
+    return all(known(size) == 1 for size in shape_of(x)[:-1])
+
+
 def gemm(
     context: Context,
     a: Expr,

@@ -88,9 +88,10 @@ def pipeline(schedule: s_tir.Schedule, step: Any, tile: GemmTile, asynchronous: 
         step: the loop over steps; its body is the two copies, and then ``parts`` other statements.
     """
     steps = loop_extent(schedule, step)
-    ahead = tile.stages - 1 if asynchronous else 1
-    if steps is not None:
-        ahead = min(ahead, steps - 1)
+    if steps is None:
+        # TVM puts the barrier after the first copy into a loop that may then run no time at all.
+        return
+    ahead = min(tile.stages - 1 if asynchronous else 1, steps - 1)
     if ahead == 0:
         return
     schedule.annotate(step, "software_pipeline_stage", [0, 0, *[ahead] * parts])
