@@ -87,9 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--target", default="cuda")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args(arguments)
-    program = load_program(
-        options.model, small=options.small, dtype=options.dtype, dynamic=options.dynamic
-    )
+    program = load_program(options.model, small=options.small, dtype=options.dtype, dynamic=options.dynamic)
     kernels = compile(program, options.target).gpu_kernels()
     found = summary(kernels)
     if options.json:
@@ -100,7 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out.print(gpu_table(kernels))
     out.print(table("rules", ("rule", "kernels"), [(r, str(n)) for r, n in found["rules"].items()]))
     share = 100 * found["operations_on_tensor_cores"]
-    print(f"{found['on_tensor_cores']} of {found['kernels']} kernels on tensor cores, {share:.1f} % of operations;")
+    print(
+        f"{found['on_tensor_cores']} of {found['kernels']} kernels on tensor cores, {share:.1f} % of operations;"
+    )
     print(f"{found['products_on_tensor_cores']} of {found['products']} products and convolutions")
     for name, least in found["least_us"].items():
         print(f"{name}: at least {least:.1f} us")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from graphopt.ir.program import Program
     from graphopt.ir.signature import Signature
 
-# Loops whose conditions a schedule marks as likely are split into a part without them and a remainder.
+# For CPUs: loops whose conditions a schedule marks as likely are split into a part without them and a remainder.
 _LOWERING = {
     "s_tir.LoopPartition": {"partition_const_loop": True, "no_unroll_loop_with_extent_one": True},
 }
@@ -191,7 +191,7 @@ def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, Any]], str]:
 
 def lowering_options(target: Target) -> dict[str, Any]:
     """Options of TVM's passes from scheduled loops to machine code."""
-    return {**_LOWERING, **(_GPU_LOWERING if target.kind == "cuda" else {})}
+    return dict(_GPU_LOWERING if target.kind == "cuda" else _LOWERING)
 
 
 def _generate(mod: tvm.IRModule, target: Target, launches: Launches) -> tvm.runtime.Module:

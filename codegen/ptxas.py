@@ -43,7 +43,5 @@ def read_resources(output: str) -> dict[str, KernelResources]:
         if used is None:
             continue
         frame, stores, loads = (int(n) for n in stack.groups()) if stack else (0, 0, 0)
-        found[name] = KernelResources(
-            int(used[1]), stores, loads, frame, int(shared[1]) if shared else 0
-        )
+        found[name] = KernelResources(int(used[1]), stores, loads, frame, int(shared[1]) if shared else 0)
     return found

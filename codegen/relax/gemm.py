@@ -125,9 +125,7 @@ def gemm_conv2d(
             tap, channel = tirx.floordiv(first, channels), tirx.floormod(first, channels) + (k - first)
             return kernel(j, tirx.floordiv(tap, taps[1]), tirx.floormod(tap, taps[1]), channel)
 
-        total = _product(
-            tile, [], (rows, outputs, depth), ([], []), from_left, from_right, str(data.dtype)
-        )
+        total = _product(tile, [], (rows, outputs, depth), ([], []), from_left, from_right, str(data.dtype))
 
         def at(n: Any, y: Any, x: Any, o: Any) -> Any:
             return total((n * height + y) * width + x, o)
@@ -161,7 +159,7 @@ def _tile(
         n = known(size)
         batch = None if n is None or batch is None else batch * n
     return choose_tile(
-        batch, known(rows), known(columns),
+        batch, known(rows), known(columns), known(depth),
         tensor_cores=context.gpu.tensor_cores(dtype), transposed=transposed,
         left_vector=_vector(inner if inner is not None else known(depth), widest),
         right_vector=_vector(inner if inner is not None else known(contiguous), widest),
@@ -192,7 +190,9 @@ def _product(
     """Both operands in whole tiles, and their product ``[*lead, rows, columns]`` in whole tiles."""
     rows, columns, depth = sizes
     wide = accumulator_dtype(dtype)
-    high, broad, deep = (_whole(n, t) for n, t in zip(sizes, (tile.rows, tile.columns, tile.depth), strict=True))
+    high, broad, deep = (
+        _whole(n, t) for n, t in zip(sizes, (tile.rows, tile.columns, tile.depth), strict=True)
+    )
     zero = s.constant(0, dtype)
 
     def left(*index: Any) -> Any:
@@ -223,9 +223,7 @@ def _product(
         y = b(*_batch_index(b, outer), *((j, k) if tile.transposed else (k, j)))
         return te.sum(s.cast(x, wide) * s.cast(y, wide), axis=k)
 
-    return te.compute(
-        [*lead, high, broad], term, name="product", attrs={GEMM_TILE: tile.annotation()}
-    )
+    return te.compute([*lead, high, broad], term, name="product", attrs={GEMM_TILE: tile.annotation()})
 
 
 def _result(shape: Sequence[Any], at: Callable[..., Any], bias: Sequence[te.Tensor], dtype: str) -> te.Tensor:

@@ -86,7 +86,9 @@ def gpu_table(kernels: Sequence[GpuKernel]) -> Table:
         row = [kernel.name, kernel.rule, str(kernel.calls), str(kernel.threads), str(shared)]
         for architecture in architectures:
             found = kernel.resources.get(architecture)
-            row += [str(found.registers), str(found.spill_stores + found.spill_loads)] if found else ["-", "-"]
+            row += (
+                [str(found.registers), str(found.spill_stores + found.spill_loads)] if found else ["-", "-"]
+            )
         for gpu in shown:
             share, least = kernel.occupancy(gpu), kernel.estimate(gpu)
             row.append("-" if share is None else f"{100 * share:.0f}")

@@ -113,7 +113,9 @@ def compile_model(
         check_writable(Path(output), f".{chosen.object_format}", chosen)
     if emit_source:
         if output is None:
-            raise UsageError("the source is written beside the artifact, and no artifact is", hint="name one with -o")
+            raise UsageError(
+                "the source is written beside the artifact, and no artifact is", hint="name one with -o"
+            )
         check_output(source_path(Path(output), chosen))
     during: When = "each" if verify_when == "each" else "off"
     manager = PassManager(passes, instruments=instruments, verify=during, draws=draws, seed=seed)

@@ -9,7 +9,13 @@ from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block
 from graphopt.codegen.schedules.cuda.epilogue import Epilogue
-from graphopt.codegen.schedules.cuda.staging import bind_grid, copies_in_words, pad_rows, pipeline, stage_operand
+from graphopt.codegen.schedules.cuda.staging import (
+    bind_grid,
+    copies_in_words,
+    pad_rows,
+    pipeline,
+    stage_operand,
+)
 from graphopt.codegen.schedules.cuda.tiles import Capability, GemmTile
 from graphopt.codegen.schedules.cuda.vectors import unroll_in_nvcc
 from graphopt.codegen.targets import Target

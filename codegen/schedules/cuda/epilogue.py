@@ -117,7 +117,9 @@ def _same_extents(a: Block, b: Block) -> bool:
 def _over_tiles(
     schedule: s_tir.Schedule, main: Block, last: Block, padded: list[tirx.Expr], row_axes: int
 ) -> tuple[s_tir.Schedule, Epilogue]:
-    *lead, row, column = [tirx.Var(f"{n}{i}", "int64") for i, n in enumerate(["b"] * (len(padded) - 2) + ["i", "j"])]
+    *lead, row, column = [
+        tirx.Var(f"{n}{i}", "int64") for i, n in enumerate(["b"] * (len(padded) - 2) + ["i", "j"])
+    ]
     sizes = [last.axis_extent(p) for p in range(len(last.axes))]
     first = len(lead)
     values = [*lead, *_decoded(row, sizes[first : first + row_axes]), column]

@@ -15,7 +15,14 @@ from graphopt.codegen.schedules.cuda.intrinsics import (
     TILE,
     tensor_core,
 )
-from graphopt.codegen.schedules.cuda.staging import SHARED, bind_grid, copies_in_words, pad_rows, pipeline, stage_operand
+from graphopt.codegen.schedules.cuda.staging import (
+    SHARED,
+    bind_grid,
+    copies_in_words,
+    pad_rows,
+    pipeline,
+    stage_operand,
+)
 from graphopt.codegen.schedules.cuda.tiles import Capability, GemmTile
 from graphopt.codegen.schedules.cuda.vectors import unroll_in_nvcc
 from graphopt.codegen.targets import Target
