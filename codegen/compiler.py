@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,17 +18,20 @@ from graphopt.codegen.artifact import Artifact
 from graphopt.codegen.cache import ArtifactCache, cache_key
 from graphopt.codegen.cuda import build_binaries, cuda_source, embed_binary, kernel_names
 from graphopt.codegen.emulate.lowering import LoweredFunction, LoweredKernels
+from graphopt.codegen.gpu_kernels import count_calls, describe_kernels
+from graphopt.codegen.launches import Launches
 from graphopt.codegen.package import FORMAT, Description, write_package
 from graphopt.codegen.pipeline import FINISH, FUSE, PIPELINE, SCHEDULE, last_line, run_pipeline
 from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE
 from graphopt.codegen.targets import Target, find_target
+from graphopt.codegen.work import Work, count_work
 from graphopt.errors import GraphoptError, InternalError
 
 if TYPE_CHECKING:
     from graphopt.ir.program import Program
     from graphopt.ir.signature import Signature
 
-# Loops whose conditions a schedule marks as likely are split into a part without them and a remainder.
+# For CPUs: loops whose conditions a schedule marks as likely are split into a part without them and a remainder.
 _LOWERING = {
     "s_tir.LoopPartition": {"partition_const_loop": True, "no_unroll_loop_with_extent_one": True},
 }
@@ -112,20 +114,27 @@ def compile_module(
     """
     mod = run_pipeline(mod, target, FUSE)
     shared = _constant_outputs(mod["main"])
+    on_gpu = target.kind == "cuda"
+    work = _work(mod) if on_gpu else {}
+    calls = count_calls(mod) if on_gpu else {}
     meanings = {v.name_hint: f for v, f in mod.functions_items() if isinstance(f, tirx.PrimFunc)}
     mod = run_pipeline(mod, target, SCHEDULE + FINISH)
     kernels, text = _kernels(mod)
-    lowered = LoweredKernels()
-    executable = _generate(mod, target, [] if inspect is None else [lowered])
+    launches, lowered = Launches(), LoweredKernels()
+    executable = _generate(mod, target, [launches] if inspect is None else [launches, lowered])
     if inspect is not None:
         inspect(meanings, lowered.functions)
     objects, library = _pack(executable)
     cubins: dict[str, bytes] = {}
-    gpu_source = cuda_source(executable) if target.kind == "cuda" else None
+    gpu_source = cuda_source(executable) if on_gpu else None
     if gpu_source is not None:
-        cubins, fatbin = build_binaries(gpu_source, target.gpu_architectures)
-        library = memoryview(embed_binary(bytes(library), gpu_source, fatbin))
-        kernels, text = _gpu_kernels(cubins, kernels), gpu_source
+        binaries = build_binaries(gpu_source, target.gpu_architectures)
+        cubins = binaries.cubins
+        library = memoryview(embed_binary(bytes(library), gpu_source, binaries.fatbin))
+        names = {name for cubin in cubins.values() for name in kernel_names(cubin)}
+        rules = {k["name"]: k["rule"] for k in kernels}
+        described = describe_kernels(names, rules, work, calls, launches.by_kernel, binaries.resources)
+        kernels, text = [k.to_dict() for k in described], gpu_source
     metadata: dict[str, Any] = {
         "format": FORMAT,
         "graphopt": importlib.metadata.version("graphopt"),
@@ -177,16 +186,16 @@ def _constant_outputs(main: relax.Function) -> list[int]:
     return [i for i, f in enumerate(fields) if shared(origin(f))]
 
 
-def _gpu_kernels(cubins: dict[str, bytes], functions: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The kernels that the binaries hold, each with the rule of the function that it came from."""
-    rules = {f["name"]: f["rule"] for f in functions}
-    names = {name for cubin in cubins.values() for name in kernel_names(cubin)}
-    return [
-        {"name": n, "rule": rules.get(re.sub(r"_kernel(_\d+)?$", "", n), "runtime")} for n in sorted(names)
-    ]
+def _work(mod: tvm.IRModule) -> dict[str, Work]:
+    """The work of each function before it is scheduled."""
+    return {
+        var.name_hint: count_work(func)
+        for var, func in mod.functions_items()
+        if isinstance(func, tirx.PrimFunc)
+    }
 
 
-def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, str]], str]:
+def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, Any]], str]:
     """Name and schedule rule of each function, sorted, and their scheduled source."""
     found = sorted(
         (str(f.attrs["global_symbol"]), f) for _, f in mod.functions_items() if isinstance(f, tirx.PrimFunc)
@@ -197,7 +206,7 @@ def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, str]], str]:
 
 def lowering_options(target: Target) -> dict[str, Any]:
     """Options of TVM's passes from scheduled loops to machine code."""
-    return {**_LOWERING, **(_GPU_LOWERING if target.kind == "cuda" else {})}
+    return dict(_GPU_LOWERING if target.kind == "cuda" else _LOWERING)
 
 
 def _generate(mod: tvm.IRModule, target: Target, instruments: Sequence[Any]) -> tvm.runtime.Module:

@@ -204,8 +204,13 @@ def _cond(lowering: Lowering, node: fx.Node) -> tuple[Expr, ...]:
 def _predicate(lowering: Lowering, node: fx.Node, predicate: Any) -> Expr:
     """A condition as a boolean tensor without axes; torch also takes one element, and relations of sizes."""
     context = Context(
-        node, lowering.builder, lowering.symbols, (), [torch.empty((), dtype=torch.bool)],
-        lowering.registers, lowering.gpu,
+        node,
+        lowering.builder,
+        lowering.symbols,
+        (),
+        [torch.empty((), dtype=torch.bool)],
+        lowering.registers,
+        lowering.gpu,
     )
     value = predicate.meta["val"] if isinstance(predicate, fx.Node) else predicate
     if isinstance(value, torch.Tensor):

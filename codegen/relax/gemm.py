@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import tvm
 from tvm import te, tirx
 
@@ -31,6 +32,11 @@ _LOAD_BYTES = 16
 def on_gpu(context: Context, dtype: str) -> bool:
     """Whether products of this type take the form of this module."""
     return context.gpu is not None and dtype in ("float32", "float16", "bfloat16")
+
+
+def is_vector(x: Expr) -> bool:
+    """Whether a left operand ``[..., M, K]`` has a single row: then there is nothing to share in a tile."""
+    return all(known(size) == 1 for size in shape_of(x)[:-1])
 
 
 def gemm(
@@ -77,8 +83,8 @@ def gemm(
 def gemm_conv2d(
     context: Context,
     x: Expr,
-    weight: Expr,
-    bias: Expr | None,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
     strides: Sequence[int],
     padding: Sequence[int],
     dilations: Sequence[int],
@@ -88,14 +94,14 @@ def gemm_conv2d(
 
     Args:
         x: ``[N, H, W, C]``.
-        weight: ``[O, KH, KW, C]``.
-        padding: ``[top, left]``.
+        weight: ``[O, C, KH, KW]``; held as ``[O, KH, KW, C]``.
+        padding: ``[top, left, bottom, right]``.
         shape: of the result, ``[N, OH, OW, O]``.
     """
     _, height, width, outputs = shape
     _, in_height, in_width, channels = (*shape_of(x)[:3], known(shape_of(x)[3]))
-    taps = [known(n) for n in shape_of(weight)[1:3]]
-    assert channels is not None and None not in taps
+    taps = list(weight.shape[2:])
+    assert channels is not None
     rows = shape[0] * height * width
     depth = taps[0] * taps[1] * channels
     tile = _tile(context, x, [], rows, outputs, depth, depth, True, inner=channels, row_axes=3)
@@ -119,16 +125,15 @@ def gemm_conv2d(
             tap, channel = tirx.floordiv(first, channels), tirx.floormod(first, channels) + (k - first)
             return kernel(j, tirx.floordiv(tap, taps[1]), tirx.floormod(tap, taps[1]), channel)
 
-        total = _product(
-            tile, [], (rows, outputs, depth), ([], []), from_left, from_right, str(data.dtype)
-        )
+        total = _product(tile, [], (rows, outputs, depth), ([], []), from_left, from_right, str(data.dtype))
 
         def at(n: Any, y: Any, x: Any, o: Any) -> Any:
             return total((n * height + y) * width + x, o)
 
         return _result(shape, at, offset, context.dtype)
 
-    operands = [x, weight, *([bias] if bias is not None else [])]
+    kernels = context.constant(weight.permute(0, 2, 3, 1))
+    operands = [x, kernels, *([context.constant(bias)] if bias is not None else [])]
     return context.kernel("gemm_conv2d", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
 
 
@@ -154,7 +159,7 @@ def _tile(
         n = known(size)
         batch = None if n is None or batch is None else batch * n
     return choose_tile(
-        batch, known(rows), known(columns),
+        batch, known(rows), known(columns), known(depth),
         tensor_cores=context.gpu.tensor_cores(dtype), transposed=transposed,
         left_vector=_vector(inner if inner is not None else known(depth), widest),
         right_vector=_vector(inner if inner is not None else known(contiguous), widest),
@@ -185,7 +190,9 @@ def _product(
     """Both operands in whole tiles, and their product ``[*lead, rows, columns]`` in whole tiles."""
     rows, columns, depth = sizes
     wide = accumulator_dtype(dtype)
-    high, broad, deep = (_whole(n, t) for n, t in zip(sizes, (tile.rows, tile.columns, tile.depth), strict=True))
+    high, broad, deep = (
+        _whole(n, t) for n, t in zip(sizes, (tile.rows, tile.columns, tile.depth), strict=True)
+    )
     zero = s.constant(0, dtype)
 
     def left(*index: Any) -> Any:
@@ -216,9 +223,7 @@ def _product(
         y = b(*_batch_index(b, outer), *((j, k) if tile.transposed else (k, j)))
         return te.sum(s.cast(x, wide) * s.cast(y, wide), axis=k)
 
-    return te.compute(
-        [*lead, high, broad], term, name="product", attrs={GEMM_TILE: tile.annotation()}
-    )
+    return te.compute([*lead, high, broad], term, name="product", attrs={GEMM_TILE: tile.annotation()})
 
 
 def _result(shape: Sequence[Any], at: Callable[..., Any], bias: Sequence[te.Tensor], dtype: str) -> te.Tensor:

@@ -189,7 +189,9 @@ class Lowering:
                     results = convert_control_flow(self, node)
                 finally:
                     self.layer = outside
-                context = Context(node, self.builder, self.symbols, (), node.meta["val"], self.registers, self.gpu)
+                context = Context(
+                    node, self.builder, self.symbols, (), node.meta["val"], self.registers, self.gpu
+                )
                 self.env[node] = tuple(self._checked(node, i, r, context) for i, r in enumerate(results))
                 return
             table = self.complex_table if _is_complex(node) else self.table
@@ -241,7 +243,9 @@ class Lowering:
         if not isinstance(held, channels_last.ChannelsLast):
             return held
         if node not in self.plain:
-            context = Context(node, self.builder, self.symbols, (), [node.meta["val"]], self.registers, self.gpu)
+            context = Context(
+                node, self.builder, self.symbols, (), [node.meta["val"]], self.registers, self.gpu
+            )
             self.plain[node] = channels_last.plain(context, held)
         return self.plain[node]
 

@@ -54,6 +54,12 @@ from graphopt.errors import UsageError
     metavar="FILE",
     help="Write the resolved recipe ('-' is stdout).",
 )
+@click.option(
+    "--emit",
+    type=click.Choice(["source"]),
+    default=None,
+    help="Also write the kernels' source beside the artifact: .cu for GPUs, else .tir (TensorIR).",
+)
 @click.option("--no-cache", is_flag=True, help="Compile even if the user's cache has the result.")
 @click.option("--dry-run", is_flag=True, help="Resolve options and stop.")
 @json_option
@@ -70,6 +76,7 @@ def command(
     seed: int | None,
     recipe: str | None,
     save_recipe: str | None,
+    emit: str | None,
     no_cache: bool,
     dry_run: bool,
     json_path: str | None,
@@ -102,9 +109,7 @@ def command(
     if dry_run:
         return
     from graphopt.cli.output import write_json
-    from graphopt.cli.tables import check_table, console, notes, pass_table, table
-    from graphopt.codegen.emulate.module import COLUMNS as KERNEL_COLUMNS
-    from graphopt.codegen.emulate.module import to_rows as kernel_rows
+    from graphopt.cli.tables import check_table, console, gpu_table, notes, pass_table, spill_warnings, table
     from graphopt.passmanager.instruments import Progress
     from graphopt.workflows.compile import compile_model
 
@@ -120,6 +125,7 @@ def command(
         seed=resolved.seed,
         instruments=[] if quiet else [Progress()],
         cache=not no_cache,
+        emit_source=emit == "source",
     )
     if result.passes.original.notes and not quiet:
         print(notes(result.passes.original.notes), file=sys.stderr)
@@ -132,13 +138,22 @@ def command(
     if result.checks:
         out.print(check_table(result.checks))
     if result.kernels:
-        out.print(table("GPU kernels on the CPU", KERNEL_COLUMNS, kernel_rows(result.kernels)))
+        from graphopt.codegen.emulate.module import COLUMNS, to_rows
+
+        out.print(table("GPU kernels on the CPU", COLUMNS, to_rows(result.kernels)))
     stages = [(name, f"{seconds:.2f}") for name, seconds in result.seconds.items()]
     out.print(table("stages", ("stage", "seconds"), stages))
     target_name = result.artifact.target.name
+    kernels = result.artifact.gpu_kernels()
+    if kernels:
+        out.print(gpu_table(kernels))
     out.print(f"{len(result.artifact.kernels())} kernels for {target_name}")
+    for warning in spill_warnings(kernels):
+        print(warning, file=sys.stderr)
     if result.unverified:
         out.print(f"not verified: {result.unverified}")
     if result.output:
         size = result.output.stat().st_size / 1e6
         out.print(f"artifact: {result.output} ({size:.1f} MB)", soft_wrap=True)
+    if result.source:
+        out.print(f"source: {result.source}", soft_wrap=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphopt.errors import UsageError, VerificationError
+from graphopt.files import check_output, write_atomically
 from graphopt.ir.program import Program
 from graphopt.passmanager.base import Pass
 from graphopt.passmanager.instruments import Instrument
@@ -40,6 +41,7 @@ class CompileResult:
         unverified: why the artifact was not run, when it could not be.
         seconds: time in each stage.
         kernels: what the emulation of each GPU kernel found; empty without it.
+        source: the file with the kernels' source, if one was asked for.
     """
 
     artifact: Artifact
@@ -49,6 +51,7 @@ class CompileResult:
     unverified: str | None
     seconds: dict[str, float]
     kernels: list[KernelCheck] = field(default_factory=list)
+    source: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -56,6 +59,8 @@ class CompileResult:
             "output": str(self.output) if self.output else None,
             "target": self.artifact.target.to_dict(),
             "kernels": len(self.artifact.kernels()),
+            "gpu_kernels": [k.to_dict() for k in self.artifact.gpu_kernels()],
+            "source": str(self.source) if self.source else None,
             "signature": self.artifact.signature.to_dict(),
             "notes": self.passes.original.notes,
             **self.passes.to_dict(),
@@ -79,6 +84,7 @@ def compile_model(
     seed: int = 0,
     instruments: Sequence[Instrument] = (),
     cache: bool = True,
+    emit_source: bool = False,
 ) -> CompileResult:
     """Loads, rewrites, compiles and verifies a model, and writes the artifact last.
 
@@ -97,6 +103,7 @@ def compile_model(
             kernel on the CPU too, ``"off"`` nothing.
         draws, seed: of the inputs drawn for verification.
         instruments: see :class:`graphopt.PassManager`.
+        emit_source: write the kernels' source beside ``output`` (:func:`source_path`).
         cache: take the compiled code from the user's cache if it is there; it is verified all the same.
 
     Raises:
@@ -113,6 +120,12 @@ def compile_model(
         )
     if output is not None:
         check_writable(Path(output), f".{chosen.object_format}", chosen)
+    if emit_source:
+        if output is None:
+            raise UsageError(
+                "the source is written beside the artifact, and no artifact is", hint="name one with -o"
+            )
+        check_output(source_path(Path(output), chosen))
     during: When = "each" if verify_when == "each" else "off"
     manager = PassManager(passes, instruments=instruments, verify=during, draws=draws, seed=seed)
     clock = _Clock()
@@ -158,10 +171,19 @@ def compile_model(
             raise _blamed(program, result, manager.passes, checks["artifact"], chosen, settings)
         clock.lap("verify artifact")
     written: Path | None = None
+    text: Path | None = None
     if output is not None:
         written = Path(output)
         artifact.save(written)
-    return CompileResult(artifact, result, written, checks, unverified, clock.seconds, kernels)
+        if emit_source:
+            text = source_path(written, chosen)
+            write_atomically(text, artifact.source().encode())
+    return CompileResult(artifact, result, written, checks, unverified, clock.seconds, kernels, text)
+
+
+def source_path(output: Path, target: Target) -> Path:
+    """Where the source of an artifact goes: CUDA C++ to ``.cu``, scheduled TensorIR to ``.tir``."""
+    return output.with_suffix(".cu" if target.kind == "cuda" else ".tir")
 
 
 def _blamed(

@@ -9,8 +9,15 @@ from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block
 from graphopt.codegen.schedules.cuda.epilogue import Epilogue
-from graphopt.codegen.schedules.cuda.staging import bind_grid, copies_in_words, pad_rows, pipeline, stage_operand
+from graphopt.codegen.schedules.cuda.staging import (
+    bind_grid,
+    copies_in_words,
+    pad_rows,
+    pipeline,
+    stage_operand,
+)
 from graphopt.codegen.schedules.cuda.tiles import Capability, GemmTile
+from graphopt.codegen.schedules.cuda.vectors import unroll_in_nvcc
 from graphopt.codegen.targets import Target
 
 # 16 bytes of float32.
@@ -45,10 +52,8 @@ def multiply_on_cuda_cores(
         _, element = schedule.split(schedule.get_loops(last)[-1], factors=[None, vector])
         epilogue.lane = schedule.get(element).loop_var.name
         schedule.vectorize(element)
-    for loop in (k2, i1, j1):
-        schedule.unroll(loop)
-    for loop in schedule.get_loops(schedule.decompose_reduction(main.handle, k0))[-2:]:
-        schedule.unroll(loop)
+    unroll_in_nvcc(schedule, k2, i1, j1)
+    unroll_in_nvcc(schedule, *schedule.get_loops(schedule.decompose_reduction(main.handle, k0))[-2:])
     left, right = stages
     schedule.transform_layout(left.handle, ("write", 0), _apart(tile.rows, rows))
     if tile.transposed:

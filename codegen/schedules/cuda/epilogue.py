@@ -17,6 +17,7 @@ from tvm.sym import Analyzer
 
 from graphopt.codegen.schedules.blocks import Block, attempt, static, top_blocks
 from graphopt.codegen.schedules.cuda.tiles import GemmTile
+from graphopt.codegen.schedules.cuda.vectors import lanes_for
 from graphopt.codegen.schedules.extents import mapped
 from graphopt.codegen.schedules.rule import NotApplicable
 
@@ -38,13 +39,7 @@ class Epilogue:
 
     def vector(self, schedule: s_tir.Schedule) -> int:
         """Elements of a store: 128 bits, or less where the columns are no multiple of that."""
-        size = static(self.columns)
-        block = schedule.get(schedule.get_sblock(self.name))
-        bits = ir.PrimType(str(block.writes[0].source.dtype)).dtype.bits
-        widest = min(4, 128 // max(8, bits))
-        if size is None:
-            return 1
-        return next(v for v in (widest, widest // 2, widest // 4, 1) if v and size % v == 0)
+        return lanes_for(Block(schedule, schedule.get_sblock(self.name)), static(self.columns))
 
 
 def prepare_epilogue(
@@ -79,19 +74,11 @@ def guard_epilogue(schedule: s_tir.Schedule, epilogue: Epilogue) -> s_tir.Schedu
                 value = analyzer.simplify(tvm_ffi.structural_map(value, (ir.Var, first_lane)))
             padded = static(realize.block.iter_vars[axis].dom.extent)
             if padded is None or padded != static(extent):
-                tests.append(value < _renewed(schedule, extent))
+                tests.append(value < extent)
         predicate = tirx.all(*tests) if tests else tirx.IntImm("bool", 1)
         return s_tir.SBlockRealize(realize.iter_values, predicate, realize.block)
 
     return mapped(schedule, [(s_tir.SBlockRealize, guarded)])
-
-
-def _renewed(schedule: s_tir.Schedule, extent: tirx.Expr) -> tirx.Expr:
-    """``extent`` in the variables of the function as it is now."""
-    names = {v.name: v for v in tirx.analysis.undefined_vars(extent)}
-    if not names:
-        return extent
-    return extent
 
 
 def _merge(schedule: s_tir.Schedule, main: Block, tile: GemmTile) -> Block:
@@ -130,7 +117,9 @@ def _same_extents(a: Block, b: Block) -> bool:
 def _over_tiles(
     schedule: s_tir.Schedule, main: Block, last: Block, padded: list[tirx.Expr], row_axes: int
 ) -> tuple[s_tir.Schedule, Epilogue]:
-    *lead, row, column = [tirx.Var(f"{n}{i}", "int64") for i, n in enumerate(["b"] * (len(padded) - 2) + ["i", "j"])]
+    *lead, row, column = [
+        tirx.Var(f"{n}{i}", "int64") for i, n in enumerate(["b"] * (len(padded) - 2) + ["i", "j"])
+    ]
     sizes = [last.axis_extent(p) for p in range(len(last.axes))]
     first = len(lead)
     values = [*lead, *_decoded(row, sizes[first : first + row_axes]), column]

@@ -116,9 +116,7 @@ def _multiply(dtype: str, transposed: bool) -> tuple[tirx.PrimFunc, tirx.PrimFun
             T.buffer_store(c, c[vi, vj] + T.cast(a[vi, vk], "float32") * T.cast(right, "float32"), [vi, vj])
 
     def impl(a: Any, b: Any, c: Any) -> None:
-        T.evaluate(
-            T.tvm_mma_sync(c.data, _index(c), a.data, _index(a), b.data, _index(b), c.data, _index(c))
-        )
+        T.evaluate(T.tvm_mma_sync(c.data, _index(c), a.data, _index(a), b.data, _index(b), c.data, _index(c)))
 
     return _pair(specs, desc, impl, reads=[2, 0, 1], writes=2)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from tvm import ir, s_tir
 
-from graphopt.codegen.schedules.blocks import Block, static
+from graphopt.codegen.schedules.blocks import Block, loop_extent, static
 from graphopt.codegen.schedules.cuda.tiles import Capability, GemmTile
+from graphopt.codegen.schedules.cuda.vectors import unroll_in_nvcc
 
 
 SHARED = "shared.dyn"
@@ -49,7 +50,7 @@ def stage_operand(
         schedule.bind(loop, axis)
     if vector > 1:
         schedule.vectorize(loops[-1])
-    schedule.unroll(loops[0])
+    unroll_in_nvcc(schedule, loops[0])
 
 
 def pad_rows(schedule: s_tir.Schedule, block: Any, elements: int) -> None:
@@ -86,7 +87,13 @@ def pipeline(schedule: s_tir.Schedule, step: Any, tile: GemmTile, asynchronous: 
     Args:
         step: the loop over steps; its body is the two copies, and then ``parts`` other statements.
     """
-    ahead = tile.stages - 1 if asynchronous else 1
+    steps = loop_extent(schedule, step)
+    if steps is None:
+        # TVM puts the barrier after the first copy into a loop that may then run no time at all.
+        return
+    ahead = min(tile.stages - 1 if asynchronous else 1, steps - 1)
+    if ahead == 0:
+        return
     schedule.annotate(step, "software_pipeline_stage", [0, 0, *[ahead] * parts])
     schedule.annotate(step, "software_pipeline_order", list(range(2 + parts)))
     if asynchronous:

@@ -15,8 +15,16 @@ from graphopt.codegen.schedules.cuda.intrinsics import (
     TILE,
     tensor_core,
 )
-from graphopt.codegen.schedules.cuda.staging import SHARED, bind_grid, copies_in_words, pad_rows, pipeline, stage_operand
+from graphopt.codegen.schedules.cuda.staging import (
+    SHARED,
+    bind_grid,
+    copies_in_words,
+    pad_rows,
+    pipeline,
+    stage_operand,
+)
 from graphopt.codegen.schedules.cuda.tiles import Capability, GemmTile
+from graphopt.codegen.schedules.cuda.vectors import unroll_in_nvcc
 from graphopt.codegen.targets import Target
 
 _WARP = 32
@@ -69,7 +77,8 @@ def multiply_on_tensor_cores(
         schedule.vectorize(element)
 
     init = schedule.decompose_reduction(outer, k0)
-    schedule.unroll(k1)
+    unroll_in_nvcc(schedule, *schedule.get_loops(init)[-2:])
+    unroll_in_nvcc(schedule, k1, i1, j1)
     schedule.tensorize(_tiled(schedule, left), names.load_a)
     schedule.tensorize(_tiled(schedule, right), names.load_b)
     written = schedule.blockize(_tiled(schedule, store))
@@ -77,8 +86,6 @@ def multiply_on_tensor_cores(
     schedule.tensorize(written, names.store)
     schedule.tensorize(schedule.get_loops(schedule.get_child_blocks(init)[0])[-2], names.fill)
     schedule.tensorize(schedule.get_loops(inner)[-3], names.multiply)
-    for loop in (i1, j1):
-        schedule.unroll(loop)
     pipeline(schedule, k0, tile, asynchronous, 1)
 
 
@@ -88,6 +95,5 @@ def _tiled(schedule: s_tir.Schedule, block: Any) -> Any:
     i0, i1 = schedule.split(i, factors=[None, TILE])
     j0, j1 = schedule.split(j, factors=[None, TILE])
     schedule.reorder(i0, j0, i1, j1)
-    schedule.unroll(i0)
-    schedule.unroll(j0)
+    unroll_in_nvcc(schedule, i0, j0)
     return i1

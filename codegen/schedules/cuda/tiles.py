@@ -113,6 +113,8 @@ _TENSOR_CORE_SHAPES = (
     _Shape(64, 64, 32, 2, 2, 4, 0.65),
     _Shape(32, 64, 64, 1, 4, 3, 0.4),
     _Shape(16, 64, 64, 1, 4, 4, 0.25),
+    _Shape(16, 32, 64, 1, 2, 4, 0.15),
+    _Shape(16, 16, 128, 1, 1, 4, 0.1),
 )
 _CUDA_CORE_SHAPES = (
     _Shape(128, 128, 16, 16, 16, 3, 1.0),
@@ -127,6 +129,7 @@ def choose_tile(
     batch: int | None,
     rows: int | None,
     columns: int | None,
+    depth: int | None,
     *,
     tensor_cores: bool,
     transposed: bool,
@@ -137,14 +140,15 @@ def choose_tile(
     """The tile with the least estimated time: work with its padding, over waves of full blocks.
 
     Args:
-        batch, rows, columns: of the product; None where symbolic.
+        batch, rows, columns, depth: of the product; None where symbolic.
     """
 
     def cost(shape: _Shape) -> float:
         tall, wide = rows or _SYMBOLIC_SIZE, columns or _SYMBOLIC_SIZE
         blocks = ceil(tall / shape.rows) * ceil(wide / shape.columns) * (batch or 1)
         waves = ceil(blocks / _MULTIPROCESSORS)
-        return waves * shape.rows * shape.columns / shape.efficiency
+        deep = ceil((depth or _SYMBOLIC_SIZE) / shape.depth) * shape.depth
+        return waves * shape.rows * shape.columns * deep / shape.efficiency
 
     shapes = _TENSOR_CORE_SHAPES if tensor_cores else _CUDA_CORE_SHAPES
     best = min(shapes, key=cost)
