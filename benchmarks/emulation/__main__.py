@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from benchmarks.emulation.edit import NothingToChange
 from benchmarks.emulation.kernels import TARGET, subject
 from benchmarks.emulation.models import MODELS, check_model
 from benchmarks.emulation.mutations import MUTATIONS, Mutation
@@ -30,7 +31,10 @@ def caught(mutation: Mutation, check: KernelCheck) -> bool:
 def _mutations() -> int:
     missed = 0
     for mutation in MUTATIONS:
-        check = run_mutation(mutation)
+        try:
+            check = run_mutation(mutation)
+        except NothingToChange:
+            check = KernelCheck(mutation.name, "unchanged")
         found = ", ".join(dict.fromkeys(f.checker for f in check.findings)) or "nothing"
         right = caught(mutation, check)
         missed += not right

@@ -53,7 +53,7 @@ def subject(name: str) -> Subject:
 def _make(name: str) -> tuple[nn.Module, torch.Tensor, str]:
     torch.manual_seed(0)
     if name == "tensor-core":  # fragments, asynchronous copies, vectors of float16
-        return _Linear(torch.float16), torch.randn(40, 64).half(), "gemm"
+        return _Linear(torch.float16), torch.randn(40, 256).half(), "gemm"
     if name == "cuda-core":  # a pipeline of asynchronous copies
         return _Linear(torch.float32), torch.randn(40, 128), "gemm"
     if name == "staged":  # shared memory filled by all threads, in a loop
@@ -68,7 +68,7 @@ def _make(name: str) -> tuple[nn.Module, torch.Tensor, str]:
 class _Linear(nn.Module):
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
-        depth = 64 if dtype == torch.float16 else 128
+        depth = 256 if dtype == torch.float16 else 128
         self.linear = nn.Linear(depth, 96).to(dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

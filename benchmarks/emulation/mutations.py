@@ -55,10 +55,10 @@ def _without_barrier(at: int) -> Change:
 
 
 for _name, _subject, _at in (
-    ("no barrier between filling shared memory and reading it", "staged", 1),
-    ("no barrier at the end of an iteration", "staged", 0),
+    ("no barrier between filling shared memory and reading it", "staged", 0),
+    ("no barrier between two stages of a pipeline", "tensor-core", 1),
     ("no barrier after the copies of a tile", "tensor-core", 0),
-    ("no barrier between storing fragments and reading them", "tensor-core", 2),
+    ("no barrier between storing fragments and reading them", "tensor-core", 3),
     ("no barrier between the sums of warps and their total", "reduction", 0),
     ("no barrier before a total is read by all", "reduction", 2),
 ):
@@ -109,7 +109,7 @@ MUTATIONS += [
         "a copy into the buffer that is being read",
         "cuda-core",
         ("synchronization",),
-        _copy_moved(1, -576, 10),
+        _copy_moved(1, -576, 2),
     ),
     Mutation("a copy from the wrong place", "tensor-core", ("results", "bounds"), _copy_moved(3, 64, 0)),
     Mutation("a copy of 16 bytes at an address of 8", "tensor-core", ("alignment",), _copy_moved(1, 4, 1)),
@@ -279,7 +279,7 @@ def _extent(tag: str, change: Callable[[int], int]) -> Change:
 MUTATIONS += [
     Mutation("half the threads", "cuda-core", ("results",), _extent("threadIdx.x", lambda n: n // 2)),
     Mutation("a block too few", "elementwise", ("results",), _extent("blockIdx.x", lambda n: n - 1)),
-    Mutation("too many threads", "elementwise", ("limits",), _extent("threadIdx.x", lambda n: 2 * n)),
+    Mutation("too many threads", "elementwise", ("limits",), _extent("threadIdx.x", lambda n: 16 * n)),
     Mutation("blocks of no whole warps", "tensor-core", ("limits",), _extent("threadIdx.x", lambda n: n - 1)),
 ]
 
@@ -348,7 +348,7 @@ def _divergent(f: LoweredFunction) -> LoweredFunction:
 @_mutation("two buffers of shared memory in one place", "tensor-core", "synchronization")
 def _overlapping(f: LoweredFunction) -> LoweredFunction:
     """The merged allocation alone is changed, as a wrong plan of it would."""
-    changed = _copy_moved(1, -4608, 1)(f).emitted
+    changed = _copy_moved(1, -4352, 0)(f).emitted
     if changed is f.emitted:
         raise NothingToChange
     return LoweredFunction(changed, f.separate)

@@ -9,6 +9,8 @@ import torch
 import tvm
 from tvm import s_tir, tirx
 
+from graphopt.codegen.emulate.memory import NotModelled
+
 _PIPELINE = "graphopt-lowered"
 
 
@@ -18,6 +20,9 @@ def build_on_cpu(functions: Mapping[str, tirx.PrimFunc]) -> dict[str, Callable[.
     Returns:
         for each name a callable that takes one contiguous CPU tensor a buffer parameter and a number a
         scalar parameter, and writes its outputs in place.
+
+    Raises:
+        NotModelled: TVM cannot compile them for a CPU.
     """
     _register()
     module = tvm.IRModule(
@@ -26,7 +31,11 @@ def build_on_cpu(functions: Mapping[str, tirx.PrimFunc]) -> dict[str, Callable[.
             for name, f in functions.items()
         }
     )
-    library = tirx.build(module, target=_machine(), pipeline=_PIPELINE)
+    try:
+        library = tirx.build(module, target=_machine(), pipeline=_PIPELINE)
+    except Exception as error:  # TVM raises whatever its C++ threw
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise NotModelled(f"TVM cannot compile it for a CPU: {' '.join(lines[:2])[:200]}") from error
     return {name: _on_tensors(library[name]) for name in functions}
 
 

@@ -320,6 +320,8 @@ class RegionWriter:
             at = lane(index, n)
             old = tirx.BufferLoad(stmt.buffer, [at])
             new = value if lanes(value) == 1 else tirx.Shuffle([value], [integer(n)])
+            if str(old.ty) == "bool":
+                old, new = prim.Cast("int32", old), prim.Cast("int32", new)
             bad = prim.And(self._foreign(writer, epoch, at), prim.NE(old, new))
             self._report("race", stmt.buffer, stmt, bad, at)
             out += self._taken()
