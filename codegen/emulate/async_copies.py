@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from graphopt.codegen.emulate.regions import RegionWriter
 
 CP_ASYNC = "tirx.s_tir.cp_async_raw"
-_SLOTS = 8
-"""Copies of one instruction and thread that can be noted at a time; pipelines have fewer stages."""
+_SLOTS = 64
+"""Copies of one instruction and thread that can be noted at a time; one more is reported."""
 
 
 def copied_buffers(call: Expr) -> tuple[ir.Var, ir.Var]:
@@ -106,7 +106,9 @@ class AsyncCopies:
         search = tirx.For(
             slot, integer(0), integer(_SLOTS), tirx.ForKind.SERIAL, tirx.IfThenElse(free, note, None)
         )
-        copy = sequence([*writer.checks(), tirx.BufferStore(done, integer(0), [thread]), search])
+        ready = [*writer.checks(), tirx.BufferStore(done, integer(0), [thread])]
+        writer.report("not modelled", to, call, _is_zero(tirx.BufferLoad(done, [thread])), at)
+        copy = sequence([*ready, search, *writer.checks()])
         if predicate is not None:
             copy = tirx.IfThenElse(predicate, copy, sequence(_zeros(array, at, count)))
         return [*before, *always, copy]

@@ -241,7 +241,7 @@ class RegionWriter:
         size, zero = integer(unit, index_dtype(index)), integer(0, index_dtype(index))
         rest = self._context.ranges.simplify(prim.FloorMod(index, size))
         if unit > 1 and not (isinstance(rest, prim.IntImm) and int(rest) == 0):
-            self._report("alignment", buffer, node, prim.NE(prim.Mod(index, size), zero), index)
+            self.report("alignment", buffer, node, prim.NE(prim.Mod(index, size), zero), index)
 
     def checks(self) -> list[Any]:
         """The checks of the accesses so far, which come before the statement that makes them."""
@@ -273,7 +273,7 @@ class RegionWriter:
             inside = prim.And(zero <= end, end < size)
             good = inside if good is None else prim.And(good, inside)
         assert good is not None
-        self._report("bounds", buffer, node, prim.Not(good), ends[0] if count == 1 else ends[-1])
+        self.report("bounds", buffer, node, prim.Not(good), ends[0] if count == 1 else ends[-1])
         if count == 1:
             return prim.Select(good, index, zero)
         if isinstance(index, prim.Ramp):
@@ -283,7 +283,7 @@ class RegionWriter:
             return prim.Broadcast(prim.Select(good, index.value, zero), count)
         raise NotModelled(f"a vector access at {index} that is not proven to be inside")
 
-    def _report(self, kind: str, buffer: ir.Var, node: Any, bad: Expr, index: Expr) -> None:
+    def report(self, kind: str, buffer: ir.Var, node: Any, bad: Expr, index: Expr) -> None:
         site = Site(kind, str(buffer.name), node, self._context.elements(buffer))
         condition = conjunction([*self._path, bad])
         self._checks.append(
@@ -323,7 +323,7 @@ class RegionWriter:
             if str(old.ty) == "bool":
                 old, new = prim.Cast("int32", old), prim.Cast("int32", new)
             bad = prim.And(self._foreign(writer, epoch, at), prim.NE(old, new))
-            self._report("race", stmt.buffer, stmt, bad, at)
+            self.report("race", stmt.buffer, stmt, bad, at)
             out += self._taken()
             out.append(tirx.BufferStore(writer, self._me(), [at]))
             out.append(tirx.BufferStore(epoch, tirx.BufferLoad(self._context.epoch, [integer(0)]), [at]))
@@ -335,7 +335,7 @@ class RegionWriter:
         writer, epoch = self._shadows(load.source)
         for n in range(lanes(index)):
             at = lane(index, n)
-            self._report("race", load.source, load, self._foreign(writer, epoch, at), at)
+            self.report("race", load.source, load, self._foreign(writer, epoch, at), at)
 
     def _foreign(self, writer: ir.Var, epoch: ir.Var, at: Expr) -> Expr:
         """Whether another thread wrote an element, and no barrier of this block lies in between."""
