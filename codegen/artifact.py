@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from graphopt.codegen.gpu_kernels import GpuKernel
 from graphopt.codegen.package import Description, check_writable, damaged, read_package
 from graphopt.codegen.targets import Target
 from graphopt.errors import InputError, TargetError, did_you_mean
@@ -80,6 +81,19 @@ class Artifact:
             f"kernel {name} has a tuned schedule that does not fit it and runs the default one: {reason}"
             for name, reason in refused.items()
         ]
+
+    def gpu_kernels(self) -> list[GpuKernel]:
+        """The kernels of a CUDA target with registers, shared memory, work and estimates; else none.
+
+        Raises:
+            InputError: GO-3011, the artifact is of an older graphopt, which did not write them down.
+        """
+        if self.target.kind != "cuda":
+            return []
+        try:
+            return [GpuKernel.from_dict(k) for k in self.metadata["kernels"]]
+        except (KeyError, TypeError) as error:
+            raise damaged(self.path, f"its list of kernels lacks {error}") from None
 
     def source(self) -> str:
         """Scheduled TensorIR of the kernels; for CUDA targets, CUDA C++."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,9 @@ from graphopt.codegen import loops
 from graphopt.codegen.artifact import Artifact
 from graphopt.codegen.cache import ArtifactCache, cache_key
 from graphopt.codegen.cuda import build_binaries, cuda_source, embed_binary, kernel_names
+from graphopt.codegen.emulate.lowering import LoweredFunction, LoweredKernels
+from graphopt.codegen.gpu_kernels import count_calls, describe_kernels
+from graphopt.codegen.launches import Launches
 from graphopt.codegen.package import FORMAT, Description, write_package
 from graphopt.codegen.pipeline import FINISH, FUSE, PIPELINE, SCHEDULE, last_line, run_pipeline
 from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE
@@ -27,11 +29,27 @@ from graphopt.codegen.targets import Target, find_target
 from graphopt.codegen.tuning.applying import apply_records
 from graphopt.codegen.tuning.database import Record, open_database
 from graphopt.codegen.tuning.kernel import target_key
+from graphopt.codegen.work import Work, count_work
 from graphopt.errors import GraphoptError, InternalError
 
 if TYPE_CHECKING:
     from graphopt.ir.program import Program
     from graphopt.ir.signature import Signature
+
+# For GPUs: copies to shared memory that schedules mark as asynchronous become cp.async.  TVM's reuse of
+# storage is off, because it merges buffers of shared memory across types, which matrix loads do not allow;
+# shared memory is reused by a later pass, and registers by ptxas.  Nor are common subexpressions looked for:
+# nvcc does it, and TVM moves some that a condition guards before what they are computed from.
+_GPU_LOWERING = {
+    "tirx.use_async_copy": True,
+    "tirx.disable_storage_rewrite": True,
+    "tirx.disable_cse_tir": True,
+}
+# Looks for copies that a DMA engine of Hexagon could do, and fails on some that are in vectors.
+_NOT_FOR_GPUS = ["s_tir.LowerAsyncDMA"]
+
+Inspect = Callable[[Mapping[str, tirx.PrimFunc], Mapping[str, LoweredFunction]], None]
+"""Looks at functions before scheduling and at the end of lowering, by name."""
 
 _RESHAPE = tvm.ir.Op.get("relax.reshape")
 
@@ -43,6 +61,7 @@ def compile(
     source: dict[str, str] | None = None,
     cache: bool = True,
     tuned: bool | str | os.PathLike[str] = True,
+    inspect: Inspect | None = None,
 ) -> Artifact:
     """Compile a program.
 
@@ -56,6 +75,8 @@ def compile(
             not for target ``c``, whose source is written anew each time.
         tuned: use what :func:`graphopt.tune` found: True for the user's database, a folder for the one
             there, False for none.  A record that does not fit its kernel is reported in the metadata.
+        inspect: gets the functions before scheduling and as they are emitted for a GPU, by name, before
+            a binary is made of them; what it raises ends the compilation.  Nothing comes from the cache then.
 
     Raises:
         UsageError: GO-2003, unknown target.
@@ -80,7 +101,7 @@ def compile(
 
     def generate() -> Artifact:
         mod = lower(program, target).mod
-        return compile_module(mod, program.signature, target, hashes, source, records)
+        return compile_module(mod, program.signature, target, hashes, source, records, inspect)
 
     kept = ArtifactCache.of_user() if cache else None
     if kept is None:
@@ -93,7 +114,7 @@ def compile(
         "tuned": database.digest(target_key(target)) if database else None,
     }
     key = cache_key(facts)
-    artifact = kept.find(key, target)
+    artifact = kept.find(key, target) if inspect is None else None
     if artifact is None:
         artifact = generate()
         kept.add(key, artifact)
@@ -107,6 +128,7 @@ def compile_module(
     hashes: dict[str, str],
     source: dict[str, str] | None = None,
     records: Mapping[str, Record] | None = None,
+    inspect: Inspect | None = None,
 ) -> Artifact:
     """Compile a Relax module whose function ``main`` has the inputs and outputs of ``signature``.
 
@@ -119,16 +141,27 @@ def compile_module(
     mod = run_pipeline(mod, target, FUSE)
     shared = _constant_outputs(mod["main"])
     mod, applied = apply_records(mod, target, records or {})
+    on_gpu = target.kind == "cuda"
+    work = _work(mod) if on_gpu else {}
+    calls = count_calls(mod) if on_gpu else {}
+    meanings = {v.name_hint: f for v, f in mod.functions_items() if isinstance(f, tirx.PrimFunc)}
     mod = run_pipeline(mod, target, SCHEDULE + FINISH)
     kernels, text = _kernels(mod)
-    executable = _generate(mod, target)
+    launches, lowered = Launches(), LoweredKernels()
+    executable = _generate(mod, target, [launches] if inspect is None else [launches, lowered])
+    if inspect is not None:
+        inspect(meanings, lowered.functions)
     objects, library = _pack(executable)
     cubins: dict[str, bytes] = {}
-    gpu_source = cuda_source(executable) if target.kind == "cuda" else None
+    gpu_source = cuda_source(executable) if on_gpu else None
     if gpu_source is not None:
-        cubins, fatbin = build_binaries(gpu_source, target.gpu_architectures)
-        library = memoryview(embed_binary(bytes(library), gpu_source, fatbin))
-        kernels, text = _gpu_kernels(cubins, kernels), gpu_source
+        binaries = build_binaries(gpu_source, target.gpu_architectures)
+        cubins = binaries.cubins
+        library = memoryview(embed_binary(bytes(library), gpu_source, binaries.fatbin))
+        names = {name for cubin in cubins.values() for name in kernel_names(cubin)}
+        rules = {k["name"]: k["rule"] for k in kernels}
+        described = describe_kernels(names, rules, work, calls, launches.by_kernel, binaries.resources)
+        kernels, text = [k.to_dict() for k in described], gpu_source
     metadata: dict[str, Any] = {
         "format": FORMAT,
         "graphopt": importlib.metadata.version("graphopt"),
@@ -181,16 +214,16 @@ def _constant_outputs(main: relax.Function) -> list[int]:
     return [i for i, f in enumerate(fields) if shared(origin(f))]
 
 
-def _gpu_kernels(cubins: dict[str, bytes], functions: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The kernels that the binaries hold, each with the rule of the function that it came from."""
-    rules = {f["name"]: f["rule"] for f in functions}
-    names = {name for cubin in cubins.values() for name in kernel_names(cubin)}
-    return [
-        {"name": n, "rule": rules.get(re.sub(r"_kernel(_\d+)?$", "", n), "runtime")} for n in sorted(names)
-    ]
+def _work(mod: tvm.IRModule) -> dict[str, Work]:
+    """The work of each function before it is scheduled."""
+    return {
+        var.name_hint: count_work(func)
+        for var, func in mod.functions_items()
+        if isinstance(func, tirx.PrimFunc)
+    }
 
 
-def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, str]], str]:
+def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, Any]], str]:
     """Name and schedule rule of each function, sorted, and their scheduled source."""
     found = sorted(
         (str(f.attrs["global_symbol"]), f) for _, f in mod.functions_items() if isinstance(f, tirx.PrimFunc)
@@ -199,10 +232,21 @@ def _kernels(mod: tvm.IRModule) -> tuple[list[dict[str, str]], str]:
     return kernels, "\n".join(f.script(show_meta=False) for _, f in found)
 
 
-def _generate(mod: tvm.IRModule, target: Target) -> tvm.runtime.Module:
+def lowering_context(target: Target, instruments: Sequence[Any] = ()) -> tvm.transform.PassContext:
+    """The context in which scheduled loops become machine code."""
+    on_gpu = target.kind == "cuda"
+    return tvm.transform.PassContext(
+        opt_level=3,
+        config=_GPU_LOWERING if on_gpu else loops.CONFIG,
+        disabled_pass=_NOT_FOR_GPUS if on_gpu else None,
+        instruments=list(instruments),
+    )
+
+
+def _generate(mod: tvm.IRModule, target: Target, instruments: Sequence[Any]) -> tvm.runtime.Module:
     try:
-        with tvm.transform.PassContext(opt_level=3, config=loops.CONFIG):
-            tir = loops.PIPELINE_NAME if target.kind == "cpu" else "default"
+        tir = loops.PIPELINE_NAME if target.kind == "cpu" else "default"
+        with lowering_context(target, instruments):
             config = tvm.target.Target(target.tvm_config())
             return relax.build(mod, config, relax_pipeline=None, tir_pipeline=tir).mod
     except GraphoptError:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import struct
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import tvm
 
 from graphopt.codegen import toolchain
 from graphopt.codegen.elf import ElfReader
+from graphopt.codegen.ptxas import KernelResources, read_resources
 from graphopt.errors import InternalError
 
 _MODULE_KIND = "cuda"
@@ -33,11 +35,23 @@ def cuda_source(module: tvm.runtime.Module) -> str | None:
     return str(found[0].inspect_source()) if found else None
 
 
-def build_binaries(source: str, architectures: Sequence[str]) -> tuple[dict[str, bytes], bytes]:
-    """Compile CUDA source.
+@dataclass(frozen=True)
+class Binaries:
+    """CUDA source, compiled.
 
-    Returns:
-        the cubin for each architecture, and the fatbin of all.
+    Attributes:
+        cubins: by architecture.
+        fatbin: all of them, in the form that the driver chooses from.
+        resources: what each kernel uses, by architecture and kernel.
+    """
+
+    cubins: dict[str, bytes]
+    fatbin: bytes
+    resources: dict[str, dict[str, KernelResources]]
+
+
+def build_binaries(source: str, architectures: Sequence[str]) -> Binaries:
+    """Compile CUDA source.
 
     Raises:
         TargetError: GO-6001, nvcc is missing or failed.
@@ -45,14 +59,14 @@ def build_binaries(source: str, architectures: Sequence[str]) -> tuple[dict[str,
     with tempfile.TemporaryDirectory(prefix="graphopt-cuda-") as folder:
         code = Path(folder, "kernels.cu")
         code.write_text(source)
-        cubins = {}
+        cubins, resources = {}, {}
         for architecture in architectures:
             path = Path(folder, f"{architecture}.cubin")
-            toolchain.compile_cuda(code, path, architecture)
+            resources[architecture] = read_resources(toolchain.compile_cuda(code, path, architecture))
             cubins[architecture] = path.read_bytes()
         fatbin = Path(folder, "all.fatbin")
         toolchain.bundle_cubins({a: Path(folder, f"{a}.cubin") for a in architectures}, fatbin)
-        return cubins, fatbin.read_bytes()
+        return Binaries(cubins, fatbin.read_bytes(), resources)
 
 
 def kernel_names(cubin: bytes) -> list[str]:

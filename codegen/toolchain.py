@@ -114,16 +114,20 @@ def find_nvcc() -> str | None:
     return _find_cuda_tool("nvcc")
 
 
-def compile_cuda(source: Path, cubin: Path, architecture: str) -> None:
+def compile_cuda(source: Path, cubin: Path, architecture: str) -> str:
     """Compile CUDA source for one GPU architecture.
 
     No ``--use_fast_math``: verified programs must not lose accuracy to approximate division and
     square roots and to flushed denormals.
 
+    Returns:
+        what ptxas says of registers, spills and shared memory (:mod:`graphopt.codegen.ptxas`).
+
     Raises:
         TargetError: GO-6001, nvcc is missing or failed (its message is quoted).
     """
-    run_tool([_cuda_tool("nvcc"), "-O3", "--cubin", f"-arch={architecture}", "-o", str(cubin), str(source)])
+    options = ["-O3", "-w", "-Xptxas", "-v", "--cubin", f"-arch={architecture}"]
+    return run_tool([_cuda_tool("nvcc"), *options, "-o", str(cubin), str(source)])
 
 
 def bundle_cubins(cubins: Mapping[str, Path], fatbin: Path) -> None:
@@ -166,8 +170,11 @@ def why_not_compiled(target: Target) -> str | None:
     return None
 
 
-def run_tool(command: Sequence[str]) -> None:
+def run_tool(command: Sequence[str]) -> str:
     """Run a compiler or linker; its output is shown only when it fails.
+
+    Returns:
+        what it printed.
 
     Raises:
         TargetError: GO-6001, with the last lines that the tool printed.
@@ -176,3 +183,4 @@ def run_tool(command: Sequence[str]) -> None:
     if done.returncode != 0:
         last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
         raise TargetError(f"{Path(command[0]).name} failed (exit {done.returncode}):\n{last}", code="GO-6001")
+    return done.stdout + done.stderr

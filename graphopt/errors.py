@@ -53,6 +53,7 @@ CODES: dict[str, str] = {
     "GO-5000": "results differ",
     "GO-5001": "budget exceeded",
     "GO-5002": "contract precondition does not hold",
+    "GO-5003": "GPU kernel is wrong",
     "GO-6000": "target not available here",
     "GO-6001": "toolchain missing or failed",
     "GO-6002": "artifact does not fit this machine",

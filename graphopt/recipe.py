@@ -27,7 +27,7 @@ from graphopt.errors import InputError, UsageError, did_you_mean
 from graphopt.files import write_atomically
 
 if TYPE_CHECKING:
-    from graphopt.passmanager.manager import When
+    from graphopt.passmanager.manager import CompileWhen
 
 VERSION = 1
 
@@ -38,7 +38,7 @@ class Recipe:
 
     target: str = "cpu"
     passes: str = "cleanup"
-    verify: When = "final"
+    verify: CompileWhen = "final"
     draws: int = 2
     seed: int = 0
     dims: dict[str, Any] = field(default_factory=dict)
@@ -87,7 +87,7 @@ _TYPES: dict[str, type] = {
     "seed": int,
     "dims": dict,
 }
-_MODES = ("each", "final", "off")
+_MODES = ("each", "final", "emulate", "off")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tvm import ir, relax
 
 from graphopt.codegen.relax.context import Context, Expr, Shape, normalize_axis, rank_of, shape_of
 from graphopt.codegen.relax.elementwise import is_tensor
+from graphopt.codegen.relax.gemm import gemm, gemm_conv2d
 from graphopt.codegen.relax.packed import (
     depthwise_conv2d,
     divides,
@@ -28,6 +29,7 @@ from graphopt.codegen.relax.packed import (
 from graphopt.codegen.relax.registry import Converter
 from graphopt.codegen.relax.symbols import known
 from graphopt.codegen.relax.weights import weight_of
+from graphopt.codegen.relax.windows import window_conv2d
 
 aten = torch.ops.aten
 
@@ -85,7 +87,7 @@ None means that the operands shall be made plain; tensors among the operands are
 
 def convert(context: Context, entry: Converter, operands: Sequence[Any]) -> Any:
     """The node on operands with channels last, or None where the plain converter has to do it."""
-    if context.registers is None or len(context.outputs) != 1:
+    if (context.registers is None and context.gpu is None) or len(context.outputs) != 1:
         return None
     target: Any = context.node.target
     rule = _RULES.get(target)
@@ -170,7 +172,7 @@ def _conv_transpose(context: Context, entry: Converter, operands: Sequence[Any])
     """Where the windows do not overlap: a product for each pixel, whose results are the window's pixels."""
     x, _, bias, stride, padding, output_padding, groups, dilation = operands
     weight, offset = _weights(context, bias)
-    if weight is None or weight.ndim != 4 or context.dtype != "float32" or len(context.shape) != 4:
+    if weight is None or weight.ndim != 4 or not _has_kernels(context) or len(context.shape) != 4:
         return None
     steps, taps = _pair(stride), list(weight.shape[2:])
     if (
@@ -191,7 +193,11 @@ def _conv_transpose(context: Context, entry: Converter, operands: Sequence[Any])
     data = channels_last(context, x, 4)
     batch, height, width, _ = shape_of(data)
     inner = context.retyped([batch, height, width, kh * kw * outputs], context.dtype)
-    product = packed_matmul(inner, data, matrix, repeated)
+    if context.gpu is not None:
+        offsets = None if repeated is None else context.constant(repeated)
+        product = gemm(inner, data, context.constant(matrix), offsets, transposed=True)
+    else:
+        product = packed_matmul(inner, data, matrix, repeated)
     windows = context.reshape(product, [batch, height, width, kh, kw, outputs])
     rows = context.emit(relax.op.permute_dims(windows, [0, 1, 3, 2, 4, 5]))
     return ChannelsLast(context.reshape(rows, moved(context.shape)))
@@ -203,18 +209,28 @@ def _convolved(
     weight, offset = _weights(context, bias)
     if weight is None or isinstance(padding, str):
         return None
-    if context.dtype != "float32" or len(context.shape) != 4 or weight.ndim != 4:
+    if not _has_kernels(context) or len(context.shape) != 4 or weight.ndim != 4:
         return None
     strides, pads, dilations = (_pair(v) for v in (stride, padding, dilation))
     outputs, inputs = weight.shape[:2]
     rest = (weight, offset, strides, [*pads, *pads], dilations, moved(context.shape))
+    depthwise = groups == outputs and inputs == 1
+    if context.gpu is not None:
+        kernel = gemm_conv2d if groups == 1 and outputs >= 4 else window_conv2d if depthwise else None
+        return None if kernel is None else ChannelsLast(kernel(context, channels_last(context, x, 4), *rest))
     if groups == 1 and outputs >= 4:
         if inputs < 4 and not isinstance(x, ChannelsLast):
             return ChannelsLast(packed_conv2d(context, x, *rest, planes=True))
         return ChannelsLast(packed_conv2d(context, channels_last(context, x, 4), *rest))
-    if groups == outputs and inputs == 1 and divides(outputs, context):
+    if depthwise and divides(outputs, context):
         return ChannelsLast(depthwise_conv2d(context, channels_last(context, x, 4), *rest))
     return None
+
+
+def _has_kernels(context: Context) -> bool:
+    """Whether there are kernels for channels last, for the type that is computed in."""
+    halves = ("float16", "bfloat16") if context.gpu is not None else ()
+    return context.dtype in ("float32", *halves)
 
 
 def _weights(context: Context, bias: Any) -> tuple[torch.Tensor | None, torch.Tensor | None]:

@@ -16,6 +16,7 @@ from tvm.script.ir_builder import tirx as T
 from graphopt.codegen.relax.dtypes import tvm_dtype
 from graphopt.codegen.relax.symbols import SymbolTable, int64
 from graphopt.codegen.schedules.cpu.tiling import Registers
+from graphopt.codegen.schedules.cuda.tiles import Capability
 
 Expr = Any
 """A Relax expression whose type is a tensor of known rank."""
@@ -64,6 +65,7 @@ class Context:
         values: the operands as torch's fake tensors and numbers, in schema order.
         outputs: shape and dtype of each result, from ``node.meta["val"]``.
         registers: vector registers of the CPU that the code is for; None for other targets.
+        gpu: capability of the GPU that the code is for; None for other targets.
         channels_last: whether operands and results hold their channels (axis 1) as the last axis.
     """
 
@@ -75,6 +77,7 @@ class Context:
         values: Sequence[Any],
         results: Sequence[torch.Tensor],
         registers: Registers | None = None,
+        gpu: Capability | None = None,
     ) -> None:
         self.node = node
         self.builder = builder
@@ -82,6 +85,7 @@ class Context:
         self.values = values
         self.outputs: list[TensorSpec] = [_spec(r, symbols) for r in results]
         self.registers = registers
+        self.gpu = gpu
         self.channels_last = False
 
     @property

@@ -21,6 +21,7 @@ from graphopt.codegen.relax.dtypes import tvm_dtype
 from graphopt.codegen.relax.registry import Converter, complex_table, converter_table
 from graphopt.codegen.relax.symbols import SymbolTable, UnboundSymbol
 from graphopt.codegen.schedules.cpu.tiling import Registers
+from graphopt.codegen.schedules.cuda.tiles import Capability
 from graphopt.codegen.targets import Target
 from graphopt.errors import InputError, InternalError
 from graphopt.ir.bodies import CONTROL_FLOW, body
@@ -47,7 +48,7 @@ class LoweredModule:
 def lower(program: Program, target: Target | None = None) -> LoweredModule:
     """Lowers a program to Relax.
 
-    For CPUs, weights are packed for the target's vectors and images have their channels last.
+    For CPUs, weights are packed for the target's vectors; images have their channels last on all targets.
 
     Args:
         target: what the code is for; None: nothing is arranged for any.
@@ -59,7 +60,7 @@ def lower(program: Program, target: Target | None = None) -> LoweredModule:
         InternalError: a converter produced another shape or dtype than the program says.
     """
     registers = Registers.of(target) if target is not None and target.kind != "cuda" else None
-    return Lowering(program, registers).run()
+    return Lowering(program, registers, Capability.of(target) if target is not None else None).run()
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,15 @@ class Lowering:
         builder: receives functions and bindings.
         symbols: the program's symbolic sizes, as variables of this function.
         registers: vector registers of the CPU that the code is for; None for other targets.
+        gpu: capability of the GPU that the code is for; None for other targets.
         env: what each node became; images may be held with their channels last.
         layer: the user's layer that branches or loops here, for nodes of the body that have none.
     """
 
-    def __init__(self, program: Program, registers: Registers | None) -> None:
+    def __init__(self, program: Program, registers: Registers | None, gpu: Capability | None) -> None:
         self.program = program
         self.registers = registers
+        self.gpu = gpu
         self.builder = relax.BlockBuilder()
         self.symbols = SymbolTable(program.symbols)
         self.env: dict[fx.Node, Any] = {}
@@ -186,7 +189,9 @@ class Lowering:
                     results = convert_control_flow(self, node)
                 finally:
                     self.layer = outside
-                context = Context(node, self.builder, self.symbols, (), node.meta["val"], self.registers)
+                context = Context(
+                    node, self.builder, self.symbols, (), node.meta["val"], self.registers, self.gpu
+                )
                 self.env[node] = tuple(self._checked(node, i, r, context) for i, r in enumerate(results))
                 return
             table = self.complex_table if _is_complex(node) else self.table
@@ -209,7 +214,7 @@ class Lowering:
         values = fx.map_arg(operands, lambda n: n.meta["val"])
         results = [r for r in _as_tuple(node.meta["val"])]
         _check_dtype(entry, values, results)
-        context = Context(node, self.builder, self.symbols, values, results, self.registers)
+        context = Context(node, self.builder, self.symbols, values, results, self.registers, self.gpu)
         laid = channels_last.convert(context, entry, fx.map_arg(operands, self._as_held))
         if isinstance(laid, channels_last.ChannelsLast):
             held = context.retyped(channels_last.moved(context.shape), context.dtype)
@@ -238,7 +243,9 @@ class Lowering:
         if not isinstance(held, channels_last.ChannelsLast):
             return held
         if node not in self.plain:
-            context = Context(node, self.builder, self.symbols, (), [node.meta["val"]], self.registers)
+            context = Context(
+                node, self.builder, self.symbols, (), [node.meta["val"]], self.registers, self.gpu
+            )
             self.plain[node] = channels_last.plain(context, held)
         return self.plain[node]
 

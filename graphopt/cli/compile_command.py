@@ -38,9 +38,10 @@ from graphopt.errors import UsageError
 @click.option(
     "--verify",
     "verify_when",
-    type=click.Choice(["each", "final", "off"]),
+    type=click.Choice(["each", "final", "emulate", "off"]),
     default=None,
-    help="Verify after each pass, the artifact only (default), or not at all.",
+    help="Verify after each pass, the artifact only (default), the artifact and every GPU kernel of it on "
+    "the CPU, or not at all.",
 )
 @verification_options
 @click.option(
@@ -54,6 +55,12 @@ from graphopt.errors import UsageError
     type=NewFile(stdout=True),
     metavar="FILE",
     help="Write the resolved recipe ('-' is stdout).",
+)
+@click.option(
+    "--emit",
+    type=click.Choice(["source"]),
+    default=None,
+    help="Also write the kernels' source beside the artifact: .cu for GPUs, else .tir (TensorIR).",
 )
 @click.option("--no-cache", is_flag=True, help="Compile even if the user's cache has the result.")
 @click.option("--no-tuned", is_flag=True, help="Default schedules, even where tuning found faster ones.")
@@ -73,6 +80,7 @@ def command(
     seed: int | None,
     recipe: str | None,
     save_recipe: str | None,
+    emit: str | None,
     no_cache: bool,
     no_tuned: bool,
     database: str | None,
@@ -109,7 +117,7 @@ def command(
     if dry_run:
         return
     from graphopt.cli.output import write_json
-    from graphopt.cli.tables import check_table, console, notes, pass_table, table
+    from graphopt.cli.tables import check_table, console, gpu_table, notes, pass_table, spill_warnings, table
     from graphopt.passmanager.instruments import Progress
     from graphopt.workflows.compile import compile_model
 
@@ -126,6 +134,7 @@ def command(
         instruments=[] if quiet else [Progress()],
         cache=not no_cache,
         tuned=False if no_tuned else database or True,
+        emit_source=emit == "source",
     )
     if result.passes.original.notes and not quiet:
         print(notes(result.passes.original.notes), file=sys.stderr)
@@ -139,14 +148,25 @@ def command(
     out.print(pass_table(result.passes.records))
     if result.checks:
         out.print(check_table(result.checks))
+    if result.kernels:
+        from graphopt.codegen.emulate.module import COLUMNS, to_rows
+
+        out.print(table("GPU kernels on the CPU", COLUMNS, to_rows(result.kernels)))
     stages = [(name, f"{seconds:.2f}") for name, seconds in result.seconds.items()]
     out.print(table("stages", ("stage", "seconds"), stages))
     target_name = result.artifact.target.name
+    kernels = result.artifact.gpu_kernels()
+    if kernels:
+        out.print(gpu_table(kernels))
     tuned = f", {len(result.artifact.tuned())} of them tuned" if result.artifact.tuned() else ""
     out.print(f"{len(result.artifact.kernels())} kernels for {target_name}{tuned}")
+    for warning in spill_warnings(kernels):
+        print(warning, file=sys.stderr)
     if result.unverified:
         out.print(f"not verified: {result.unverified}")
     if result.output:
         files = [result.output] if result.output.is_file() else list(result.output.iterdir())
         size = sum(f.stat().st_size for f in files) / 1e6
         out.print(f"artifact: {result.output} ({size:.1f} MB)", soft_wrap=True)
+    if result.source:
+        out.print(f"source: {result.source}", soft_wrap=True)

@@ -21,7 +21,7 @@ from graphopt.errors import UsageError
 def command(model: str, text: bool, source: bool, why: str | None, json_path: str | None) -> None:
     """Show what is in MODEL (.onnx, .pt2 or .so)."""
     from graphopt.cli.output import write_json
-    from graphopt.cli.tables import console, notes, table
+    from graphopt.cli.tables import console, gpu_table, notes, spill_warnings, table
     from graphopt.workflows.inspect import inspect
     from graphopt.workflows.loading import load
 
@@ -57,6 +57,13 @@ def command(model: str, text: bool, source: bool, why: str | None, json_path: st
     counted = [(name, str(n)) for name, n in found.operators.items()]
     heading = f"{total} {'operators' if found.kind == 'program' else 'kernels'}"
     out.print(table(heading, ("operator" if found.kind == "program" else "schedule", "count"), counted))
+    if is_artifact and found.details["gpu_kernels"]:
+        from graphopt.codegen.gpu_kernels import GpuKernel
+
+        kernels = [GpuKernel.from_dict(k) for k in found.details["gpu_kernels"]]
+        out.print(gpu_table(kernels))
+        for warning in spill_warnings(kernels):
+            click.echo(warning, err=True)
     if why:
         places = [
             (w["rule"], "fits" if w["fits"] else "no", w["node"], w["layer"] or "", w["reason"])

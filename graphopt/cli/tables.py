@@ -11,6 +11,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from graphopt.codegen.tuning.report import KernelReport
+    from graphopt.codegen.gpu_kernels import GpuKernel
     from graphopt.passmanager.result import PassRecord
     from graphopt.verification import VerificationReport
 
@@ -92,3 +93,38 @@ def tuning_table(kernels: Sequence[KernelReport]) -> Table:
         rows.append((f"{len(skipped)} not tuned", "", "-", "-", "-", "0", why))
     columns = ("kernel", "calls", "default us", "tuned us", "gain", "trials", "decisions")
     return table("kernels", columns, rows)
+
+
+def gpu_table(kernels: Sequence[GpuKernel]) -> Table:
+    """GPU kernels: rule, resources on each architecture, occupancy and the least time on each GPU."""
+    from graphopt.codegen.roofline import GPUS
+
+    architectures = sorted({a for k in kernels for a in k.resources})
+    shown = [g for g in GPUS if g.architecture in architectures]
+    columns = ["kernel", "rule", "calls", "threads", "shared B"]
+    columns += [f"{what} {a}" for a in architectures for what in ("regs", "spill B")]
+    columns += [f"{what} {g.name}" for g in shown for what in ("occ %", "least us")]
+    rows = []
+    for kernel in kernels:
+        shared = max((kernel.shared(a) for a in architectures), default=kernel.dynamic_shared)
+        row = [kernel.name, kernel.rule, str(kernel.calls), str(kernel.threads), str(shared)]
+        for architecture in architectures:
+            found = kernel.resources.get(architecture)
+            row += (
+                [str(found.registers), str(found.spill_stores + found.spill_loads)] if found else ["-", "-"]
+            )
+        for gpu in shown:
+            share, least = kernel.occupancy(gpu), kernel.estimate(gpu)
+            row.append("-" if share is None else f"{100 * share:.0f}")
+            row.append("-" if least is None else f"{least.seconds * 1e6:.3f} {least.bound[0]}")
+        rows.append(row)
+    return table("GPU kernels (least time: roofline, c compute or m memory bound)", columns, rows)
+
+
+def spill_warnings(kernels: Sequence[GpuKernel]) -> list[str]:
+    """A line for each kernel whose registers did not suffice."""
+    return [
+        f"warning: {kernel.name} ({kernel.rule}) spills registers on {', '.join(kernel.spills)}"
+        for kernel in kernels
+        if kernel.spills
+    ]

@@ -21,6 +21,8 @@ from graphopt.passmanager.result import PassRecord, PassResult
 from graphopt.verification import verify
 
 When = Literal["each", "final", "off"]
+CompileWhen = Literal["each", "final", "emulate", "off"]
+"""``"emulate"`` is ``"final"``, and GPU kernels are checked on the CPU."""
 
 
 class PassManager:

@@ -12,7 +12,7 @@ upstream flips between the runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,6 +127,22 @@ def measure_noise(
             _accumulate(noise[i], flipped[i], y, z)
     outputs = [_finish(e, y, n, f) for e, y, n, f in zip(eager, nominal, noise, flipped, strict=True)]
     return Noise(outputs, runs, mode.work, sorted(nominal_run.emulated))
+
+
+def output_noise(eager: Tensor, nominal: Tensor, perturbed: Iterable[Tensor]) -> OutputNoise:
+    """The noise of one output, from runs that the caller made.
+
+    Args:
+        eager: the output in its own dtype.
+        nominal: the same in float64 (integers and booleans: as they are).
+        perturbed: the float64 runs whose operations were perturbed by ``PERTURBATION`` times their
+            rounding errors.
+    """
+    noise = torch.zeros(nominal.shape, dtype=torch.float64)
+    flipped = torch.zeros(nominal.shape, dtype=torch.bool)
+    for run in perturbed:
+        _accumulate(noise, flipped, nominal, run)
+    return _finish(eager, nominal, noise, flipped)
 
 
 def _accumulate(noise: Tensor, flipped: Tensor, nominal: Tensor, perturbed: Tensor) -> None:

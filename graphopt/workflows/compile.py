@@ -6,15 +6,16 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphopt.errors import VerificationError
+from graphopt.errors import UsageError, VerificationError
+from graphopt.files import check_output, write_atomically
 from graphopt.ir.program import Program
 from graphopt.passmanager.base import Pass
 from graphopt.passmanager.instruments import Instrument
-from graphopt.passmanager.manager import PassManager, When
+from graphopt.passmanager.manager import CompileWhen, PassManager, When
 from graphopt.passmanager.reproducer import Settings, add_reproducer
 from graphopt.passmanager.result import PassResult
 from graphopt.verification import OnnxRuntimeRunner, VerificationReport, verify
@@ -23,6 +24,7 @@ from graphopt.workflows.optimize import DEFAULT_PASSES, read_batches
 
 if TYPE_CHECKING:
     from graphopt.codegen import Artifact
+    from graphopt.codegen.emulate import KernelCheck
     from graphopt.codegen.targets import Target
 
 
@@ -38,6 +40,8 @@ class CompileResult:
             file) and ``artifact`` (the compiled code against the original program).
         unverified: why the artifact was not run, when it could not be.
         seconds: time in each stage.
+        kernels: what the emulation of each GPU kernel found; empty without it.
+        source: the file with the kernels' source, if one was asked for.
     """
 
     artifact: Artifact
@@ -46,6 +50,8 @@ class CompileResult:
     checks: dict[str, VerificationReport]
     unverified: str | None
     seconds: dict[str, float]
+    kernels: list[KernelCheck] = field(default_factory=list)
+    source: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -55,10 +61,13 @@ class CompileResult:
             "kernels": len(self.artifact.kernels()),
             "tuned": {name: dict(decisions) for name, decisions in self.artifact.tuned().items()},
             "warnings": self.artifact.warnings(),
+            "gpu_kernels": [k.to_dict() for k in self.artifact.gpu_kernels()],
+            "source": str(self.source) if self.source else None,
             "signature": self.artifact.signature.to_dict(),
             "notes": self.passes.original.notes,
             **self.passes.to_dict(),
             "checks": {name: report.to_dict() for name, report in self.checks.items()},
+            "emulated": [check.to_dict() for check in self.kernels],
             "unverified": self.unverified,
             "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
         }
@@ -72,12 +81,13 @@ def compile_model(
     output: str | os.PathLike[str] | None = None,
     dims: dict[str, Any] | None = None,
     calibration: Any = None,
-    verify_when: When = "final",
+    verify_when: CompileWhen = "final",
     draws: int = 2,
     seed: int = 0,
     instruments: Sequence[Instrument] = (),
     cache: bool = True,
     tuned: bool | str | os.PathLike[str] = True,
+    emit_source: bool = False,
 ) -> CompileResult:
     """Loads, rewrites, compiles and verifies a model, and writes the artifact last.
 
@@ -92,9 +102,11 @@ def compile_model(
         output: the ``.so`` file to write (``.tar`` where no linker for the target is installed).
         dims: see :func:`graphopt.load`.
         calibration: the user's data; verification runs on it as well as on drawn inputs.
-        verify_when: ``"final"`` verifies the artifact, ``"each"`` every pass too, ``"off"`` nothing.
+        verify_when: ``"final"`` verifies the artifact, ``"each"`` every pass too, ``"emulate"`` every GPU
+            kernel on the CPU too, ``"off"`` nothing.
         draws, seed: of the inputs drawn for verification.
         instruments: see :class:`graphopt.PassManager`.
+        emit_source: write the kernels' source beside ``output`` (:func:`source_path`).
         cache: take the compiled code from the user's cache if it is there; it is verified all the same.
         tuned: use the schedules that :func:`graphopt.tune` found; see :func:`graphopt.compile`.
 
@@ -106,8 +118,18 @@ def compile_model(
     from graphopt.codegen.package import check_writable
 
     chosen = find_target(target)
+    if verify_when == "emulate" and chosen.kind != "cuda":
+        raise UsageError(
+            f"kernels for {chosen.name!r} need no emulation", hint="'--verify emulate' is for CUDA targets"
+        )
     if output is not None:
         check_writable(Path(output), f".{chosen.object_format}", chosen)
+    if emit_source:
+        if output is None:
+            raise UsageError(
+                "the source is written beside the artifact, and no artifact is", hint="name one with -o"
+            )
+        check_output(source_path(Path(output), chosen))
     during: When = "each" if verify_when == "each" else "off"
     manager = PassManager(passes, instruments=instruments, verify=during, draws=draws, seed=seed)
     clock = _Clock()
@@ -122,8 +144,23 @@ def compile_model(
     result = manager.run(program, calibration=batches)
     clock.lap("passes")
     origin = None if isinstance(source, Program) else identity(Path(source))
-    artifact = generate(result.program, chosen, source=origin, cache=cache, tuned=tuned)
+    kernels: list[KernelCheck] = []
+    emulation: float = 0.0
+
+    def emulate(meanings: Mapping[str, Any], lowered: Mapping[str, Any]) -> None:
+        from graphopt.codegen.emulate import check_kernels, raise_if_wrong
+
+        nonlocal emulation
+        started = time.perf_counter()
+        kernels.extend(check_kernels(meanings, lowered, chosen, dims=program.signature.dims, seed=seed))
+        emulation = time.perf_counter() - started
+        raise_if_wrong(kernels)
+
+    inspect = emulate if verify_when == "emulate" else None
+    artifact = generate(result.program, chosen, source=origin, cache=cache, tuned=tuned, inspect=inspect)
     clock.lap("compile")
+    if inspect is not None:
+        clock.split("compile", "emulate", emulation)
     unverified: str | None = None
     if verify_when == "off":
         unverified = "verification was switched off"
@@ -138,10 +175,19 @@ def compile_model(
             raise _blamed(program, result, manager.passes, checks["artifact"], chosen, settings)
         clock.lap("verify artifact")
     written: Path | None = None
+    text: Path | None = None
     if output is not None:
         written = Path(output)
         artifact.save(written)
-    return CompileResult(artifact, result, written, checks, unverified, clock.seconds)
+        if emit_source:
+            text = source_path(written, chosen)
+            write_atomically(text, artifact.source().encode())
+    return CompileResult(artifact, result, written, checks, unverified, clock.seconds, kernels, text)
+
+
+def source_path(output: Path, target: Target) -> Path:
+    """Where the source of an artifact goes: CUDA C++ to ``.cu``, scheduled TensorIR to ``.tir``."""
+    return output.with_suffix(".cu" if target.kind == "cuda" else ".tir")
 
 
 def _blamed(
@@ -189,3 +235,8 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[name] = now - self._last
         self._last = now
+
+    def split(self, stage: str, part: str, seconds: float) -> None:
+        """Count a part of a stage for itself."""
+        self.seconds[stage] -= seconds
+        self.seconds[part] = seconds

@@ -119,5 +119,6 @@ def _artifact(path: Any) -> Inspection:
             "hashes": artifact.metadata["hashes"],
             "source": artifact.metadata.get("source"),
             "kernels": [k.name for k in artifact.kernels()],
+            "gpu_kernels": [k.to_dict() for k in artifact.gpu_kernels()],
         },
     )

@@ -17,6 +17,7 @@ from graphopt.codegen.relax.converters.linear import product
 from graphopt.codegen.relax.converters.shape import permute_axes
 from graphopt.codegen.relax.dtypes import FLOATS, arithmetic_dtype
 from graphopt.codegen.relax.elementwise import load
+from graphopt.codegen.relax.gemm import gemm, on_gpu
 from graphopt.codegen.relax.registry import converter
 from graphopt.codegen.relax.rows import reduce_rows
 from graphopt.codegen.relax.symbols import int64, known
@@ -140,8 +141,11 @@ def _whole(
 ) -> Expr:
     """Scores, weights and result, each as a whole."""
     rank = rank_of(query)
-    keys = permute_axes(context, key, [*range(rank - 2), rank - 1, rank - 2])
-    scores = product(context, query, keys)
+    if on_gpu(context, dtype_of(query)):
+        scores = gemm(context, query, key, transposed=True)
+    else:
+        keys = permute_axes(context, key, [*range(rank - 2), rank - 1, rank - 2])
+        scores = product(context, query, keys)
     folded = shape_of(scores)
     scores = context.reshape(scores, [*rows, shape_of(key)[-2]])
     weights = _masked_softmax(context, scores, masks, score, dtype_of(query))

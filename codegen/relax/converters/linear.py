@@ -12,6 +12,7 @@ from graphopt.codegen.relax.context import Context, Expr, dtype_of, rank_of, sha
 from graphopt.codegen.relax.converters.shape import permute_axes
 from graphopt.codegen.relax.dtypes import ALL, FLOATS, NUMBERS, accumulator_dtype
 from graphopt.codegen.relax.elementwise import elementwise, scalar
+from graphopt.codegen.relax.gemm import gemm, is_vector, on_gpu
 from graphopt.codegen.relax.packed import packed_matmul
 from graphopt.codegen.relax.registry import converter
 from graphopt.codegen.relax.symbols import known
@@ -27,6 +28,8 @@ def product(context: Context, a: Expr, b: Expr, dtype: str | None = None) -> Exp
     once, to ``dtype`` (default: that of the operands).
     """
     dtype = dtype or dtype_of(a)
+    if on_gpu(context, dtype) and min(rank_of(a), rank_of(b)) > 1 and not is_vector(a):
+        return gemm(context, a, b)
     if dtype in ("float32", "float64"):
         return context.emit(relax.op.matmul(a, b))
     if rank_of(a) == 1:
@@ -110,6 +113,8 @@ def linear(context: Context, x: Expr, weight: Expr, bias: Expr | None) -> Expr:
     packed = _on_weights(context, x, 1, offset=2 if bias is not None else None)
     if packed is not None:
         return packed
+    if on_gpu(context, dtype_of(x)) and rank_of(weight) == 2 and rank_of(x) > 1 and not is_vector(x):
+        return gemm(context, x, weight, bias, transposed=True)
     if rank_of(weight) == 1:
         result = product(context, x, weight)
     else:

@@ -1,0 +1,1 @@
+"""How well the emulation of GPU kernels tells wrong from right: ``python -m benchmarks.emulation``."""
