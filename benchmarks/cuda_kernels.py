@@ -2,9 +2,9 @@
 
     python -m benchmarks.cuda_kernels resnet50 [--small] [--dtype float16] [--dynamic] [--target cuda:sm_80]
 
-No GPU is needed: kernels are compiled, and read.  MODEL is a name of ``benchmarks.zoo``, or a file.  The last
-lines sum up: kernels on tensor cores, their share of the operations, and the least time of one run, which is the
-sum over launches and counts no launch.
+No GPU is needed: kernels are compiled, and read.  MODEL is a name of ``benchmarks.zoo``, or a file.  The
+last lines sum up: kernels on tensor cores, their share of the operations, and the least time of one run,
+which is the sum over launches and counts no launch.
 """
 
 from __future__ import annotations
@@ -98,9 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out.print(gpu_table(kernels))
     out.print(table("rules", ("rule", "kernels"), [(r, str(n)) for r, n in found["rules"].items()]))
     share = 100 * found["operations_on_tensor_cores"]
-    print(
-        f"{found['on_tensor_cores']} of {found['kernels']} kernels on tensor cores, {share:.1f} % of operations;"
-    )
+    print(f"{found['on_tensor_cores']} of {found['kernels']} kernels on tensor cores,")
+    print(f"with {share:.1f} % of the operations;")
     print(f"{found['products_on_tensor_cores']} of {found['products']} products and convolutions")
     for name, least in found["least_us"].items():
         print(f"{name}: at least {least:.1f} us")

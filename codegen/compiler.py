@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from graphopt.ir.program import Program
     from graphopt.ir.signature import Signature
 
-# For CPUs: loops whose conditions a schedule marks as likely are split into a part without them and a remainder.
+# For CPUs: loops whose conditions a schedule marks as likely are split into a part without them and the rest.
 _LOWERING = {
     "s_tir.LoopPartition": {"partition_const_loop": True, "no_unroll_loop_with_extent_one": True},
 }
@@ -42,6 +43,8 @@ _GPU_LOWERING = {
     "tirx.disable_storage_rewrite": True,
     "tirx.disable_cse_tir": True,
 }
+# Looks for copies that a DMA engine of Hexagon could do, and fails on some that are in vectors.
+_NOT_FOR_GPUS = ["s_tir.LowerAsyncDMA"]
 _RESHAPE = tvm.ir.Op.get("relax.reshape")
 
 
@@ -194,9 +197,19 @@ def lowering_options(target: Target) -> dict[str, Any]:
     return dict(_GPU_LOWERING if target.kind == "cuda" else _LOWERING)
 
 
+def lowering_context(target: Target, instruments: Sequence[Any] = ()) -> tvm.transform.PassContext:
+    """The context in which scheduled loops become machine code."""
+    return tvm.transform.PassContext(
+        opt_level=3,
+        config=lowering_options(target),
+        disabled_pass=_NOT_FOR_GPUS if target.kind == "cuda" else None,
+        instruments=list(instruments),
+    )
+
+
 def _generate(mod: tvm.IRModule, target: Target, launches: Launches) -> tvm.runtime.Module:
     try:
-        with tvm.transform.PassContext(opt_level=3, config=lowering_options(target), instruments=[launches]):
+        with lowering_context(target, [launches]):
             return relax.build(mod, tvm.target.Target(target.tvm_config()), relax_pipeline=None).mod
     except GraphoptError:
         raise

@@ -1,4 +1,4 @@
-"""Products and convolutions on GPUs: what they compute, which instructions they use, and what is said of them."""
+"""Products and convolutions on GPUs: what they compute, their instructions, and what is said of them."""
 
 from __future__ import annotations
 
