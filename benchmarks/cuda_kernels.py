@@ -25,6 +25,7 @@ from graphopt.codegen.gpu_kernels import GpuKernel
 from graphopt.codegen.roofline import GPUS
 from graphopt.frontends.torch_module import capture_torch
 from graphopt.ir.program import Program
+from graphopt.passmanager.manager import PassManager
 
 
 def load_program(name: str, *, small: bool, dtype: str | None, dynamic: bool) -> Program:
@@ -88,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args(arguments)
     program = load_program(options.model, small=options.small, dtype=options.dtype, dynamic=options.dynamic)
+    program = PassManager("cleanup", verify="off").run(program).program  # as graphopt compile does
     kernels = compile(program, options.target).gpu_kernels()
     found = summary(kernels)
     if options.json:
