@@ -35,8 +35,8 @@ class GpuKernel:
         blocks: along x, y and z, as text; symbolic where sizes are.
         dynamic_shared: bytes of shared memory that the launch asks for.
         work: operations and bytes of one launch, with symbolic sizes at
-            :data:`~graphopt.codegen.work.NOMINAL_SIZE`; None for the second and later kernels of one function,
-            whose work is counted with the first.
+            :data:`~graphopt.codegen.work.NOMINAL_SIZE`; None for the second and later kernels of one
+            function, whose work is counted with the first.
         resources: what ptxas gave it, by architecture; empty where the compiler does not say.
     """
 

@@ -1,7 +1,7 @@
 """What a GPU could do at best with a kernel: occupancy, and the time that its work takes at the peaks.
 
-A kernel cannot run faster than its operations at the peak rate of the units that it uses, nor than its bytes at
-the bandwidth of memory (Williams, Waterman and Patterson, "Roofline: An Insightful Visual Performance
+A kernel cannot run faster than its operations at the peak rate of the units that it uses, nor than its bytes
+at the bandwidth of memory (Williams, Waterman and Patterson, "Roofline: An Insightful Visual Performance
 Model", CACM 52(4), 2009).  Peaks are those that NVIDIA publishes, without sparsity:
 
 - A100 SXM 80 GB: "NVIDIA A100 Tensor Core GPU Architecture" whitepaper (2020), table 1, and for the 80 GB

@@ -67,13 +67,15 @@ def lower_kernel(
     Args:
         config: options of TVM's passes; those that :func:`graphopt.codegen.compile` uses if None.
     """
-    from graphopt.codegen.compiler import lowering_options
+    from graphopt.codegen.compiler import lowering_context
 
     machine = tvm.target.Target(target.tvm_config())
     module = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
     module = tirx.transform.BindTarget(machine.with_host(machine.host))(module)
     taken = LoweredKernels()
-    options = lowering_options(target) if config is None else dict(config)
-    with machine, tvm.transform.PassContext(opt_level=3, config=options, instruments=[taken]):
+    context = lowering_context(target, [taken])
+    if config is not None:
+        context = tvm.transform.PassContext(opt_level=3, config=dict(config), instruments=[taken])
+    with machine, context:
         tirx.get_tir_pipeline("s_tir")[0](module)
     return taken.functions["main"]

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from graphopt.codegen.tuning.report import KernelReport
     from graphopt.codegen.gpu_kernels import GpuKernel
+    from graphopt.codegen.tuning.report import KernelReport
     from graphopt.passmanager.result import PassRecord
     from graphopt.verification import VerificationReport
 

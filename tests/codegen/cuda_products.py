@@ -94,9 +94,9 @@ def on_cpu(func: tirx.PrimFunc) -> Callable[..., None]:
 
 def cuda_of(func: tirx.PrimFunc, target: Target) -> str:
     """The CUDA C++ of a scheduled function."""
-    from graphopt.codegen.compiler import lowering_options
+    from graphopt.codegen.compiler import lowering_context
 
-    with tvm.transform.PassContext(opt_level=3, config=lowering_options(target)):
+    with lowering_context(target):
         module = tvm.IRModule({"kernel": func.with_attr("global_symbol", "kernel")})
         built = tvm.tirx.build(module, target=tvm.target.Target(target.tvm_config()), pipeline="s_tir")
     return str(built.imports[0].inspect_source())

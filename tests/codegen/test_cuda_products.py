@@ -1,4 +1,4 @@
-"""Products and convolutions on GPUs: what they compute, which instructions they use, and what is said of them."""
+"""Products and convolutions on GPUs: what they compute, their instructions, and what is said of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import torch
 import tvm
 from tvm import s_tir, tirx
 
+from benchmarks import zoo
 from graphopt.codegen import compile, find_target, toolchain
+from graphopt.codegen.ptxas import read_resources
 from graphopt.codegen.roofline import A100, H100, estimate, occupancy
 from graphopt.codegen.schedules.cuda.intrinsics import tensor_core
 from graphopt.codegen.schedules.cuda.tiles import Capability, GemmTile, choose_tile
@@ -119,6 +121,38 @@ def test_tiles_fill_the_gpu_and_survive_annotation() -> None:
     for rows, columns in itertools.product((16, 100, None), (1, 64, None)):
         tile = choose_tile(None, rows, columns, None, **options)
         assert tile.threads <= 1024 and tile.rows % (16 * tile.warp_rows) == 0
+
+
+@needs_nvcc
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+def test_instructions_of_a_large_product(dtype: torch.dtype, tmp_path: Path) -> None:
+    target = find_target("cuda:sm_80")
+    _, _, scheduled, _ = _linear(1024, 1024, 512, dtype, target="cuda:sm_80")
+    code, ptx = tmp_path / "kernel.cu", tmp_path / "kernel.ptx"
+    code.write_text(cuda_of(scheduled, target))
+    nvcc = toolchain.find_nvcc()
+    assert nvcc is not None
+    toolchain.run_tool([nvcc, "-O3", "-w", "--ptx", "-arch=sm_80", "-o", str(ptx), str(code)])
+    text = ptx.read_text()
+    assert ("wmma.mma.sync" in text) == (dtype != torch.float32)
+    assert "cp.async.cg.shared.global" in text
+    assert "ld.global.v4" in text or "ld.global.nc.v4" in text or "ld.global.v2" in text
+    if dtype == torch.float32:
+        assert "ld.shared.v4" in text and "fma.rn.f32" in text
+    cubin = tmp_path / "kernel.cubin"
+    (resources,) = read_resources(toolchain.compile_cuda(code, cubin, "sm_80")).values()
+    assert not resources.spills
+
+
+@pytest.mark.parametrize("name", ["minilm", "resnet50", "smollm2-prefill"])
+def test_models_in_half_precision(name: str) -> None:
+    model = zoo.get(name, "small")
+    assert model.module is not None
+    inputs = tuple(i.half() if i.is_floating_point() else i for i in model.inputs)
+    found = functions(model.module.half(), inputs)
+    rules = {rule for _, _, _, rule in found}
+    assert "tensor-core-gemm" in rules and "elementwise" in rules
+    assert not rules & {"unscheduled", "cuda-core-gemm", "dlight-matmul", "bind-threads"}
 
 
 # -- what is said of kernels --------------------------------------------------------------------------

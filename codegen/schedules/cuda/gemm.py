@@ -12,16 +12,14 @@ that hold operands in whole tiles: here they become the copies to shared memory.
 
 from __future__ import annotations
 
-from typing import Any
-
 from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block, top_blocks
 from graphopt.codegen.schedules.cuda.cuda_cores import multiply_on_cuda_cores
-from graphopt.codegen.schedules.cuda.epilogue import Epilogue, guard_epilogue, prepare_epilogue
+from graphopt.codegen.schedules.cuda.epilogue import guard_epilogue, prepare_epilogue
 from graphopt.codegen.schedules.cuda.tensor_cores import multiply_on_tensor_cores
 from graphopt.codegen.schedules.cuda.tiles import GEMM_TILE, GemmTile
-from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
+from graphopt.codegen.schedules.rule import ScheduleRule
 from graphopt.codegen.targets import Target
 
 

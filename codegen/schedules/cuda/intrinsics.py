@@ -86,7 +86,8 @@ def _load(dtype: str, scope: str, fragment: str, layout: str) -> tuple[tirx.Prim
     def impl(source: Any, target: Any) -> None:
         T.evaluate(
             T.tvm_load_matrix_sync(
-                target.data, TILE, TILE, TILE, _index(target), _pointer(source, dtype, 1), source.strides[0], layout
+                target.data, TILE, TILE, TILE, _index(target), _pointer(source, dtype, 1),
+                source.strides[0], layout,
             )
         )  # fmt: skip
 
@@ -128,8 +129,8 @@ def _store(scope: str) -> tuple[tirx.PrimFunc, tirx.PrimFunc]:
     def impl(source: Any, target: Any) -> None:
         T.evaluate(
             T.tvm_store_matrix_sync(
-                source.data, TILE, TILE, TILE, _index(source), _pointer(target, "float32", 2), target.strides[0],
-                "row_major",
+                source.data, TILE, TILE, TILE, _index(source), _pointer(target, "float32", 2),
+                target.strides[0], "row_major",
             )
         )  # fmt: skip
 
@@ -154,7 +155,10 @@ def _pair(
             for number, (handle, (dtype, scope)) in enumerate(zip(handles, specs, strict=True)):
                 strides = [tirx.Var(f"s{number}{axis}", "int32") for axis in "01"] if strided else None
                 buffers.append(
-                    T.match_buffer(handle, (TILE, TILE), dtype, strides=strides, scope=scope, align=64, offset_factor=TILE)
+                    T.match_buffer(
+                        handle, (TILE, TILE), dtype, strides=strides, scope=scope, align=64,
+                        offset_factor=TILE,
+                    )
                 )  # fmt: skip
             with T.sblock("root"):
                 T.reads(*(buffers[i][0:TILE, 0:TILE] for i in reads))

@@ -11,7 +11,6 @@ from graphopt.codegen.schedules.blocks import Block, loop_extent, static
 from graphopt.codegen.schedules.cuda.tiles import Capability, GemmTile
 from graphopt.codegen.schedules.cuda.vectors import unroll_in_nvcc
 
-
 SHARED = "shared.dyn"
 """Shared memory whose size is given at launch: the only one that may exceed 48 KiB."""
 

@@ -7,7 +7,7 @@ tiles ask less of memory; small ones keep more multiprocessors busy and waste le
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from math import ceil
 
 from graphopt.codegen.targets import Target
@@ -84,7 +84,11 @@ class GemmTile:
     def read(values: Sequence[int]) -> GemmTile:
         """The inverse of :meth:`annotation`."""
         v = [int(x) for x in values]
-        return GemmTile(*v[:6], bool(v[6]), bool(v[7]), *v[8:])
+        if len(v) != len(fields(GemmTile)):
+            raise ValueError(f"a tile has {len(fields(GemmTile))} numbers, not {len(v)}")
+        return GemmTile(
+            v[0], v[1], v[2], v[3], v[4], v[5], bool(v[6]), bool(v[7]), v[8], v[9], v[10]
+        )  # fmt: skip
 
     @property
     def threads(self) -> int:
