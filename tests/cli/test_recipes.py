@@ -48,7 +48,7 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
         ("version = 1\ndraws = true", "draws must be int", None),
         ("version = 1\ndraws = 0", "draws must be at least 1", None),
         ('version = 1\nseed = "7"', "seed must be int", None),
-        ('version = 1\nverify = "often"', "verify must be one of each, final, off", None),
+        ('version = 1\nverify = "often"', "verify must be one of each, final, emulate, off", None),
         ("version = 1\ndims = 3", "dims must be dict", None),
         ('version = 1\n[dims]\nbatch = "any"', "dims.batch must be a size", None),
         ("version = 1\n[dims]\nbatch = { min = 3 }", "dims.batch must be a size", None),

@@ -55,7 +55,7 @@ def functions(
     program = capture_torch(module.eval(), inputs, dynamic_shapes=shapes)
     mod = run_pipeline(lower(program, chosen).mod, chosen, FUSE)
     return [
-        (var.name_hint, func, *schedule_function(func, chosen, CUDA_RULES))
+        (var.name_hint, func, *schedule_function(func, chosen, CUDA_RULES)[:2])
         for var, func in mod.functions_items()
         if isinstance(func, tirx.PrimFunc)
     ]
