@@ -183,8 +183,7 @@ def _conv_transpose(context: Context, entry: Converter, operands: Sequence[Any])
     ):
         return None
     channels, outputs, (kh, kw) = weight.shape[0], weight.shape[1], taps
-    assert context.registers is not None
-    if 2 * outputs >= context.registers.lanes:
+    if context.registers is not None and 2 * outputs >= context.registers.lanes:
         windows = packed_windows(context, channels_last(context, x, 4), weight, offset)
         return ChannelsLast(context.reshape(windows, moved(context.shape)))
     # Few channels fill no vector: those of all pixels of a window are computed together, then arranged.

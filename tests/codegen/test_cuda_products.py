@@ -208,3 +208,9 @@ def test_an_artifact_without_the_description_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
         artifact.gpu_kernels()
     assert raised.value.code == "GO-3011"
+
+
+def test_transposed_convolutions_have_kernels() -> None:
+    module = torch.nn.Sequential(torch.nn.ConvTranspose2d(24, 24, 2, 2), torch.nn.ReLU())
+    found = functions(module, (torch.randn(1, 24, 5, 7),))
+    assert [rule for _, _, _, rule in found if rule.endswith("gemm")] == ["cuda-core-gemm"]
