@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from graphopt.codegen.emulate.regions import RegionWriter
 
 CP_ASYNC = "tirx.s_tir.cp_async_raw"
-_SLOTS = 64
+_SLOTS = 256
 """Copies of one instruction and thread that can be noted at a time; one more is reported."""
 
 
