@@ -240,7 +240,9 @@ def _whole_tiles(
 
     def tiles(*index: Any) -> Any:
         *outer, row, panel, column = index
-        return term(outer, row if whole is rows else tirx.min(row, rows - 1), panel, column)
+        # Rows beyond the end repeat the last one; windows read zero there, and so need no other row.
+        repeats = whole is not rows and window is None
+        return term(outer, tirx.min(row, rows - 1) if repeats else row, panel, column)
 
     attributes = {PACKED_TILE: [height, width, int(columns_inside), row_axis]}
     if window is not None:
@@ -257,18 +259,19 @@ def _window(
 
 
 def _bordered(data: te.Tensor, padding: Sequence[int], n: Any, y: Any, x: Any, c: Any) -> Any:
-    """A pixel of the image with a border of zeros, which is not laid out in memory."""
-    top, left, bottom, right = padding
+    """A pixel of the image with a border of zeros, which is not laid out in memory.
+
+    Columns to the right of the border are zero too: the last tile may reach there.
+    """
+    top, left, bottom, _ = padding
     height, width = data.shape[1:3]
     tests = [
         *([y >= top] if top else []),
         *([y < height + top] if bottom else []),
         *([x >= left] if left else []),
-        *([x < width + left] if right else []),
+        x < width + left,
     ]
     pixel = data(n, y - top, x - left, c)
-    if not tests:
-        return pixel
     return tirx.if_then_else(tirx.all(*tests), pixel, s.constant(0, str(data.dtype)))
 
 
