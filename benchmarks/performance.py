@@ -79,9 +79,10 @@ def section(report: Mapping[str, Any]) -> str:
     means = [c for e in engines for c in ("", f"{_mean([r[e]['ratio'] for r in rows]):.2f}")]
     means += [f"{_mean(list(better.values())):.2f}"] if rivals else []
     lines.append(_line(["geometric mean", "", *means, ""]))
-    lines += ["", f"Where the time goes, on {threads} thread{'s' if threads > 1 else ''}:", ""]
-    lines += [_line(["model", "kernels"]), "|---|---|"]
-    lines += [_line([r["model"], slowest(r["kernels"])]) for r in rows]
+    if any(r["kernels"] for r in rows):
+        lines += ["", f"Where the time goes, on {threads} thread{'s' if threads > 1 else ''}:", ""]
+        lines += [_line(["model", "kernels"]), "|---|---|"]
+        lines += [_line([r["model"], slowest(r["kernels"])]) for r in rows]
     failed = [f"- {r['model']}: {r['failed']}" for r in report["models"] if "failed" in r]
     return "\n".join([*lines, *([""] + failed if failed else []), ""])
 
