@@ -28,6 +28,9 @@ TensorSpec = tuple[Sequence[Any], str]
 """Shape and TVM dtype."""
 
 
+OUT_ELEMENTWISE_FUSIBLE = 4
+"""TVM's OpPatternKind for a reduction into which elementwise consumers may be fused."""
+
 _OPAQUE = 8
 """TVM's OpPatternKind for what must not be fused."""
 

@@ -18,13 +18,10 @@ import tvm
 from tvm import te, tirx
 
 from graphopt.codegen.relax import scalars as s
-from graphopt.codegen.relax.context import Context, Expr, dtype_of, shape_of
+from graphopt.codegen.relax.context import OUT_ELEMENTWISE_FUSIBLE, Context, Expr, dtype_of, shape_of
 from graphopt.codegen.relax.dtypes import accumulator_dtype
 from graphopt.codegen.relax.symbols import known
 from graphopt.codegen.schedules.cuda.tiles import GEMM_TILE, GemmTile, choose_tile
-
-OUT_ELEMENTWISE_FUSIBLE = 4
-"""TVM's OpPatternKind for a reduction into which elementwise consumers may be fused."""
 
 _LOAD_BYTES = 16
 

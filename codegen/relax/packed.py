@@ -15,14 +15,11 @@ import torch
 from tvm import te, tirx
 
 from graphopt.codegen.relax import scalars as s
-from graphopt.codegen.relax.context import Context, Expr, shape_of
+from graphopt.codegen.relax.context import OUT_ELEMENTWISE_FUSIBLE, Context, Expr, shape_of
 from graphopt.codegen.relax.symbols import known
 from graphopt.codegen.schedules.cpu.borders import WINDOW_ROWS
 from graphopt.codegen.schedules.cpu.packed import PACKED_TILE, PADDED, PADDED_PLANES
 from graphopt.codegen.schedules.cpu.tiling import PackedTile, vector_width
-
-OUT_ELEMENTWISE_FUSIBLE = 4
-"""TVM's OpPatternKind for a reduction into which elementwise consumers may be fused."""
 
 
 def packed_matmul(context: Context, x: Expr, weight: torch.Tensor, bias: torch.Tensor | None) -> Expr:

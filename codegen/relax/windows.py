@@ -9,9 +9,8 @@ import torch
 from tvm import te, tirx
 
 from graphopt.codegen.relax import scalars as s
-from graphopt.codegen.relax.context import Context, Expr, shape_of
+from graphopt.codegen.relax.context import OUT_ELEMENTWISE_FUSIBLE, Context, Expr, shape_of
 from graphopt.codegen.relax.dtypes import accumulator_dtype
-from graphopt.codegen.relax.gemm import OUT_ELEMENTWISE_FUSIBLE
 
 
 def window_conv2d(
