@@ -16,7 +16,11 @@ import torch
 from torch import fx
 from tvm import ir, relax
 
+from graphopt.codegen.relax import scalars as s
 from graphopt.codegen.relax.context import Context, Expr, Shape, normalize_axis, rank_of, shape_of
+from graphopt.codegen.relax.converters.normalization import normalize_parts
+from graphopt.codegen.relax.converters.pooling import average_window
+from graphopt.codegen.relax.converters.reduction import count
 from graphopt.codegen.relax.elementwise import is_tensor
 from graphopt.codegen.relax.gemm import gemm, gemm_conv2d
 from graphopt.codegen.relax.packed import (
@@ -25,6 +29,7 @@ from graphopt.codegen.relax.packed import (
     packed_conv2d,
     packed_matmul,
     packed_windows,
+    window_sums,
 )
 from graphopt.codegen.relax.registry import Converter
 from graphopt.codegen.relax.symbols import known
@@ -260,6 +265,46 @@ def _plane(context: Context, entry: Converter, operands: Sequence[Any]) -> Any:
     return ChannelsLast(entry(_in_last(context), x.stored, *rest))
 
 
+# Taps of a row are unrolled.
+_TAPS_AT_ONCE = 7
+
+
+def _average(context: Context, entry: Converter, operands: Sequence[Any]) -> Any:
+    """Average pooling over small windows, as the sums of a depthwise convolution."""
+    x, *arguments = operands
+    window = average_window(2, *arguments)
+    if (
+        not isinstance(x, ChannelsLast)
+        or context.registers is None
+        or context.dtype != "float32"
+        or rank_of(x.stored) != 4
+        or max(window.sizes) > _TAPS_AT_ONCE
+        or not divides(int(shape_of(x.stored)[-1]), context)
+    ):
+        return _plane(context, entry, operands)
+    extents = shape_of(x.stored)[1:3]
+    beyond = [pad + window.ceil_mode for pad in window.pads]
+
+    def divide(total: Any, *place: Any) -> Any:
+        return total * (s.constant(1, "float32") / s.cast(window.count(place, extents), "float32"))
+
+    shape = moved(context.shape)
+    return ChannelsLast(
+        window_sums(context, x.stored, window.sizes, window.steps, [*window.pads, *beyond], shape, divide)
+    )
+
+
+def _group_norm(context: Context, entry: Converter, operands: Sequence[Any]) -> Any:
+    """One group is all of a picture, in whatever order; several mix channels that lie apart."""
+    x, groups, weight, bias, eps, _ = operands
+    if not isinstance(x, ChannelsLast) or groups != 1 or context.lanes is None:
+        return None
+    batch, first, *rest = shape_of(x.stored)
+    parts = context.reshape(x.stored, [batch, 1, first, count(rest, range(len(rest)))])
+    axis = rank_of(x.stored) - 1
+    return ChannelsLast(normalize_parts(context, x.stored, parts, weight, bias, eps, channel_axis=axis))
+
+
 def _reduced(context: Context, entry: Converter, operands: Sequence[Any]) -> Any:
     x, dims, keepdim, *rest = operands
     if not isinstance(x, ChannelsLast) or dims is None:
@@ -348,7 +393,7 @@ _RULES: dict[Any, Rule] = {
     aten.convolution.default: _convolution,
     aten.conv_transpose2d.input: _conv_transpose,
     aten.max_pool2d.default: _plane,
-    aten.avg_pool2d.default: _plane,
+    aten.avg_pool2d.default: _average,
     aten.adaptive_avg_pool2d.default: _plane,
     aten._adaptive_avg_pool2d.default: _plane,
     aten.upsample_nearest2d.vec: _plane,
@@ -360,6 +405,7 @@ _RULES: dict[Any, Rule] = {
     aten.constant_pad_nd.default: _pad,
     aten.slice.Tensor: _along_axis,
     aten.softmax.int: _along_axis,
+    aten.group_norm.default: _group_norm,
     aten.mean.dim: _reduced,
     aten.sum.dim_IntList: _reduced,
     aten.amax.default: _reduced,

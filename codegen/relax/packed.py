@@ -153,12 +153,8 @@ def depthwise_conv2d(
     """
     batch, height, width, outputs = shape
     taps = weight.shape[2:]
-    columns = _channels_at_once(int(outputs), context)
-    size = known(width)
-    # At most seven, and as equal as they can be.
-    rows = 6 if size is None else -(-size // -(-size // 7))
-    tile = PackedTile(rows, columns)
-    panels = int(outputs) // columns
+    tile, panels = _depthwise_tile(width, int(outputs), context)
+    columns = tile.columns
     filters = weight.detach().reshape(panels, columns, *taps).permute(2, 3, 0, 1)
 
     def define(data: te.Tensor, packed: te.Tensor, *offset: te.Tensor) -> te.Tensor:
@@ -176,6 +172,61 @@ def depthwise_conv2d(
 
     operands = [x, context.constant(filters.contiguous()), *_bias(context, bias)]
     return context.kernel("depthwise_conv2d", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
+
+
+def window_sums(
+    context: Context,
+    x: Expr,
+    taps: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[int],
+    shape: Sequence[Any],
+    divide: Callable[[Any, Any, Any], Any],
+) -> Expr:
+    """Sums over windows of an image, channels last, each divided by a number of its own: average pooling.
+
+    Args:
+        x: ``[N, H, W, C]``, float32.
+        padding: ``[top, left, bottom, right]``, of zeros; windows may reach beyond it by what ``bottom`` and
+            ``right`` count in.
+        shape: of the result, ``[N, OH, OW, C]``.
+        divide: of a sum, and row and column of its window, what the result is.
+    """
+    batch, height, width, channels = shape
+    tile, _ = _depthwise_tile(width, int(channels), context)
+
+    def define(data: te.Tensor) -> te.Tensor:
+        kh, kw = (te.reduce_axis((0, n), f"k{i}") for i, n in enumerate(taps))
+
+        def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
+            pixel = _window(outer, row, kh, kw, strides, (1, 1))
+            return te.sum(_bordered(data, padding, *pixel, panel * tile.columns + column), axis=[kh, kw])
+
+        total = _whole_tiles(
+            [batch, height],
+            width,
+            int(channels),
+            tile,
+            term,
+            columns_inside=True,
+            window=[strides[0], 1, padding[0]],
+        )
+
+        def result(n: Any, y: Any, x: Any, c: Any) -> Any:
+            return divide(total(n, y, x, c // tile.columns, c % tile.columns), y, x)
+
+        return te.compute([batch, height, width, channels], result, name="result")
+
+    return context.kernel("window_sums", [x], define, pattern=OUT_ELEMENTWISE_FUSIBLE)
+
+
+def _depthwise_tile(width: Any, channels: int, context: Context) -> tuple[PackedTile, int]:
+    """The tile of windows that do not mix channels, and how many tiles the channels are."""
+    columns = _channels_at_once(channels, context)
+    size = known(width)
+    # At most seven, and as equal as they can be.
+    rows = 6 if size is None else -(-size // -(-size // 7))
+    return PackedTile(rows, columns), channels // columns
 
 
 def divides(outputs: int, context: Context) -> bool:

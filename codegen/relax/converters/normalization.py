@@ -161,13 +161,90 @@ def group_norm(
     context: Context, x: Expr, groups: int, weight: Expr | None, bias: Expr | None, eps: float, _cudnn: bool
 ) -> Expr:
     batch, channels, *rest = shape_of(x)
-    size = tirx.floordiv(channels, groups)
-    split = context.reshape(x, [batch, groups, context.symbols.analyzer.simplify(size), *rest])
+    size = context.symbols.analyzer.simplify(tirx.floordiv(channels, groups))
+    if context.lanes is not None:
+        parts = context.reshape(x, [batch, groups, size, count(rest, range(len(rest)))])
+        return normalize_parts(context, x, parts, weight, bias, eps, channel_axis=1)
+    split = context.reshape(x, [batch, groups, size, *rest])
     axes = list(range(2, rank_of(split)))
     result = _normalized(
         context, "group_norm", split, axes, eps, weight, bias, lambda n, g, c, *_: [g * size + c]
     )
     return context.reshape(result, context.shape)
+
+
+def normalize_parts(
+    context: Context,
+    x: Expr,
+    parts: Expr,
+    weight: Expr | None,
+    bias: Expr | None,
+    eps: float,
+    *,
+    channel_axis: int,
+) -> Expr:
+    """Group norm whose groups are read once, in parts that stay in cache and that cores share.
+
+    Each part has a mean and a variance, of which those of the group follow without cancellation (Chan, Golub
+    and LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37(3), 1983,
+    equation 2.1 for parts of one length).
+
+    Args:
+        x: what is normalised, of any layout.
+        parts: ``[N, groups, parts, K]``, the same elements.
+        weight, bias: ``[C]`` or None.
+        channel_axis: of ``x``.
+    """
+    dtype, shape = dtype_of(x), shape_of(x)
+    wide = arithmetic_dtype(dtype)
+    batch, groups, pieces, _ = shape_of(parts)
+    size = tirx.floordiv(shape[channel_axis], groups)
+
+    def define(data: te.Tensor) -> te.Tensor:
+        means, variances = mean_and_variance(data, [3], wide, s.constant(0, wide), context.lanes)
+
+        def moment(n: Any, g: Any, p: Any, which: Any) -> Any:
+            return tirx.Select(which == 0, means(n, g, p, 0), variances(n, g, p, 0))
+
+        return te.compute([batch, groups, pieces, 2], moment, name="moments")
+
+    of_parts = context.kernel("part_moments", [parts], define)
+
+    def merge(moments: te.Tensor) -> te.Tensor:
+        total = s.cast(pieces, wide)
+        k, j = te.reduce_axis((0, pieces), "part"), te.reduce_axis((0, pieces), "part")
+        sums = te.compute([batch, groups, 1], lambda n, g, _: te.sum(moments(n, g, k, 0), axis=k), name="sum")
+
+        def spread(n: Any, g: Any, _: Any) -> Any:
+            distance = moments(n, g, j, 0) - sums(n, g, 0) / total
+            return te.sum(moments(n, g, j, 1) + distance * distance, axis=j)
+
+        spreads = te.compute([batch, groups, 1], spread, name="spread")
+
+        def moment(n: Any, g: Any, which: Any) -> Any:
+            variance = spreads(n, g, 0) / total
+            inverse = s.constant(1, wide) / tirx.sqrt(variance + s.constant(eps, wide))
+            return tirx.Select(which == 0, sums(n, g, 0) / total, inverse)
+
+        return te.compute([batch, groups, 2], moment, name="moments")
+
+    of_groups = context.kernel("group_moments", [of_parts], merge)
+
+    def apply(data: te.Tensor, moments: te.Tensor, *affine: te.Tensor) -> te.Tensor:
+        def element(*i: Any) -> Any:
+            n, c = i[0], i[channel_axis]
+            g = tirx.floordiv(c, size)
+            value = (s.cast(data(*i), wide) - moments(n, g, 0)) * moments(n, g, 1)
+            rest = list(affine)
+            if weight is not None:
+                value = value * s.cast(rest.pop(0)(c), wide)
+            if bias is not None:
+                value = value + s.cast(rest.pop(0)(c), wide)
+            return s.cast(value, dtype)
+
+        return te.compute(shape, element, name="group_norm")
+
+    return context.kernel("group_norm", [x, of_groups, *(p for p in (weight, bias) if p is not None)], apply)
 
 
 @converter(aten.instance_norm.default, dtypes=FLOATS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -101,63 +102,78 @@ def max_pool2d_with_indices(
 # -- average ---------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Window:
+    """The window of an average pooling, one entry an axis of the plane, and what it divides by."""
+
+    sizes: Sequence[int]
+    steps: Sequence[int]
+    pads: Sequence[int]
+    ceil_mode: bool
+    count_include_pad: bool
+    divisor: int | None
+
+    def count(self, place: Sequence[Any], extents: Sequence[Any]) -> Any:
+        """What the sum of the window at ``place`` of the result is divided by, for a plane of ``extents``."""
+        if self.divisor is not None:
+            return tirx.IntImm("int64", self.divisor)
+        if not any(self.pads) and not self.ceil_mode:
+            return tirx.IntImm("int64", prod(self.sizes))
+        count: Any = tirx.IntImm("int64", 1)
+        for o, step, k, pad, size in zip(place, self.steps, self.sizes, self.pads, extents, strict=True):
+            first = o * step - pad
+            if self.count_include_pad:
+                count = count * (tirx.min(first + k, size + pad) - first)
+            else:
+                count = count * (tirx.min(first + k, size) - tirx.max(first, 0))
+        return count
+
+
+def average_window(
+    rank: int,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None = None,
+) -> Window:
+    """The window that the arguments of ``aten::avg_poolNd`` say."""
+    sizes = _per_axis(kernel, rank)
+    steps, pads = _per_axis(stride, rank, sizes), _per_axis(padding, rank)
+    return Window(sizes, steps, pads, ceil_mode, count_include_pad, divisor_override)
+
+
 def _avg_pool(rank: int) -> Callable[..., Expr]:
-    def convert(
-        context: Context,
-        x: Expr,
-        kernel: Any,
-        stride: Any,
-        padding: Any,
-        ceil_mode: bool,
-        count_include_pad: bool,
-        divisor_override: int | None = None,
-    ) -> Expr:
-        sizes = _per_axis(kernel, rank)
-        steps, pads = _per_axis(stride, rank, sizes), _per_axis(padding, rank)
+    def convert(context: Context, x: Expr, *arguments: Any) -> Expr:
+        window = average_window(rank, *arguments)
         plane, shape, dtype = context.plane(rank_of(x), rank), context.shape, context.dtype
         wide = arithmetic_dtype(dtype)
-        padded = any(pads) or ceil_mode
 
         def define(data: te.Tensor) -> te.Tensor:
-            taps = [te.reduce_axis((0, k), f"k{i}") for i, k in enumerate(sizes)]
+            taps = [te.reduce_axis((0, k), f"k{i}") for i, k in enumerate(window.sizes)]
             extents = data.shape[plane]
 
             def total(*index: Any) -> Any:
-                place = [o * st + t - p for o, st, t, p in zip(index[plane], steps, taps, pads, strict=True)]
+                place = [
+                    o * st + t - p
+                    for o, st, t, p in zip(index[plane], window.steps, taps, window.pads, strict=True)
+                ]
                 value = s.cast(data(*_at(index, plane, place)), wide)
-                if padded:
+                if any(window.pads) or window.ceil_mode:
                     value = tirx.if_then_else(_inside(place, extents), value, s.constant(0, wide))
                 return SUM(value, axis=taps)
 
             sums = te.compute(shape, total, name="window_sum")
 
             def mean(*index: Any) -> Any:
-                if divisor_override is not None:
-                    count: Any = tirx.IntImm("int64", divisor_override)
-                elif not padded:
-                    count = tirx.IntImm("int64", _product(sizes))
-                else:
-                    count = tirx.IntImm("int64", 1)
-                    for o, st, k, p, size in zip(index[plane], steps, sizes, pads, extents, strict=True):
-                        first = o * st - p
-                        if count_include_pad:
-                            count = count * (tirx.min(first + k, size + p) - first)
-                        else:
-                            count = count * (tirx.min(first + k, size) - tirx.max(first, 0))
-                return s.cast(sums(*index) / s.cast(count, wide), dtype)
+                return s.cast(sums(*index) / s.cast(window.count(index[plane], extents), wide), dtype)
 
             return te.compute(shape, mean, name="avg_pool")
 
         return context.kernel("avg_pool", [x], define)
 
     return convert
-
-
-def _product(values: Sequence[int]) -> int:
-    result = 1
-    for value in values:
-        result *= value
-    return result
 
 
 for _rank, _target in {1: aten.avg_pool1d, 2: aten.avg_pool2d, 3: aten.avg_pool3d}.items():
