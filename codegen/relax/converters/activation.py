@@ -36,7 +36,7 @@ def _clamped(v: Scalar, low: float, high: float) -> Scalar:
 @converter(aten.gelu.default, dtypes=FLOATS)
 def gelu(context: Context, x: Expr, approximate: str) -> Expr:
     def exact(v: Scalar) -> Scalar:
-        return _number(v, 0.5) * v * (_number(v, 1) + s.erf(v * _number(v, math.sqrt(0.5))))
+        return v * s.normal_cdf(v)
 
     def by_tanh(v: Scalar) -> Scalar:
         inner = _number(v, math.sqrt(2 / math.pi)) * (v + _number(v, 0.044715) * v * v * v)
