@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import fx
-from tvm import ir, relax
+from tvm import relax
 
 from graphopt.codegen.relax import scalars as s
 from graphopt.codegen.relax.context import Context, Expr, Shape, normalize_axis, rank_of, shape_of
@@ -130,30 +130,11 @@ def _pointwise(context: Context, entry: Converter, operands: Sequence[Any]) -> A
     for operand in _flat(operands):
         if isinstance(operand, ChannelsLast) and rank_of(operand.stored) != rank:
             return None
-    if sum(isinstance(o, ChannelsLast) or is_tensor(o) for o in _flat(operands)) == 1:
-        return ChannelsLast(_through_view(_in_last(context), entry, operands))
     arranged = fx.node.map_aggregate(
         tuple(operands),
         lambda o: channels_last(context, o, rank) if isinstance(o, ChannelsLast) or is_tensor(o) else o,
     )
     return ChannelsLast(entry(_in_last(context), *arranged))
-
-
-def _through_view(context: Context, entry: Converter, operands: Sequence[Any]) -> Expr:
-    """An operator of one tensor; if that is a view of another, on that one, whose kernel it then joins."""
-
-    def on(choose: Callable[[Expr], Expr]) -> tuple[Any, ...]:
-        return fx.node.map_aggregate(
-            tuple(operands), lambda o: choose(o.stored) if isinstance(o, ChannelsLast) else o
-        )
-
-    (stored,) = (o.stored for o in _flat(operands) if isinstance(o, ChannelsLast))
-    behind = context.builder.lookup_binding(stored) if isinstance(stored, relax.Var) else None
-    if not (isinstance(behind, relax.Call) and behind.op == ir.Op.get("relax.reshape")):
-        return entry(context, *on(lambda x: x))
-    source = behind.args[0]
-    result = entry(context.retyped(shape_of(source), context.dtype), *on(lambda x: source))
-    return context.reshape(result, context.shape)
 
 
 # -- convolutions ----------------------------------------------------------------------------------

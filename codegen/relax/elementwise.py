@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from tvm import relax, te
+from tvm import ir, relax, te
 
-from graphopt.codegen.relax.context import Context, Expr
+from graphopt.codegen.relax.context import Context, Expr, shape_of
 from graphopt.codegen.relax.dtypes import arithmetic_dtype, tvm_dtype
 from graphopt.codegen.relax.scalars import Scalar, cast, constant
 from graphopt.codegen.relax.symbols import known
@@ -35,8 +35,13 @@ def elementwise(
     """
     if compute is None:
         compute = promoted(context.values)
-    types = [compute] * len(operands) if isinstance(compute, str) else list(compute)
     tensors = [x for x in operands if is_tensor(x)]
+    viewed = _viewed(context, tensors)
+    if viewed is not None:
+        inner = context.retyped(shape_of(viewed), context.dtype)
+        inside = [viewed if is_tensor(x) else x for x in operands]
+        return context.reshape(elementwise(inner, name, inside, function, compute=compute), context.shape)
+    types = [compute] * len(operands) if isinstance(compute, str) else list(compute)
     shape, dtype = context.shape, context.dtype
 
     def define(*inputs: te.Tensor) -> te.Tensor:
@@ -51,6 +56,17 @@ def elementwise(
         return te.compute(shape, body, name=name)
 
     return context.kernel(name, tensors, define)
+
+
+def _viewed(context: Context, tensors: Sequence[Expr]) -> Expr | None:
+    """What the only operand is a reshaped view of: on that, the function joins the kernel that made it."""
+    if len(tensors) != 1 or len(shape_of(tensors[0])) != len(context.shape):
+        return None
+    (x,) = tensors
+    same = all(context.symbols.same(a, b) for a, b in zip(shape_of(x), context.shape, strict=True))
+    behind = context.builder.lookup_binding(x) if same and isinstance(x, relax.Var) else None
+    viewing = isinstance(behind, relax.Call) and behind.op == ir.Op.get("relax.reshape")
+    return behind.args[0] if viewing else None
 
 
 def load(tensor: te.Tensor, index: Sequence[Any], shape: Sequence[Any] | None = None) -> Scalar:

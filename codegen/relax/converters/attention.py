@@ -8,6 +8,7 @@ from math import gcd
 from typing import Any
 
 import torch
+from torch import fx
 from tvm import te, tirx
 
 from graphopt.codegen.relax import scalars as s
@@ -21,6 +22,7 @@ from graphopt.codegen.relax.gemm import gemm, on_gpu
 from graphopt.codegen.relax.registry import converter
 from graphopt.codegen.relax.rows import reduce_rows
 from graphopt.codegen.relax.symbols import int64, known
+from graphopt.codegen.relax.weights import weight_of
 
 aten = torch.ops.aten
 
@@ -50,6 +52,9 @@ def scaled_dot_product_attention(
     if groups != 1:
         *lead, _, length, size = shape_of(query)
         queries = context.reshape(query, [*lead, shape_of(key)[-3], int64(groups) * length, size])
+    known_mask = None if mask is None else weight_of(_argument(context.node, 3, "attn_mask"))
+    if known_mask is not None and _hides_nothing(known_mask):
+        mask = None
     masks = [mask] if mask is not None else []
 
     def score(index: Sequence[Any], product: Any, masks: Sequence[Any]) -> Any:
@@ -61,6 +66,15 @@ def scaled_dot_product_attention(
     else:
         result = _whole(context, queries, key, value, masks, score, shape_of(query)[:-1])
     return context.reshape(result, context.shape)
+
+
+def _argument(node: fx.Node, position: int, name: str) -> Any:
+    return node.args[position] if len(node.args) > position else node.kwargs[name]
+
+
+def _hides_nothing(mask: torch.Tensor) -> bool:
+    """Whether a mask lets every query see every key as it is."""
+    return bool(mask.all()) if mask.dtype == torch.bool else not bool(mask.any())
 
 
 Score = Callable[[Sequence[Any], Any, Sequence[Any]], Any]
