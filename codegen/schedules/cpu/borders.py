@@ -2,9 +2,8 @@
 
 A convolution reads zero outside of its image.  A test on every pixel would cost more than the
 multiply-add behind it, and a copy with a border as much as a small window.  So taps above and below the
-image are left out of their loop, whose bounds follow from the row; and the test on columns is marked
-*likely*: TVM's loop partitioning gives the tiles at the two edges loops of their own, where it is a
-constant for every pixel of the unrolled tile.
+image are left out by one test a row of taps; and where a row has few tiles they are unrolled, which makes
+the test on columns a constant for every pixel.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ outside of the image is a condition ``if_then_else(all(...), pixel, 0)`` in its 
 
 
 def clip_windows(schedule: s_tir.Schedule, name: str) -> s_tir.Schedule:
-    """Leave out the taps outside of the image, in the block called ``name`` with :data:`WINDOW_ROWS`.
+    """Leave out the rows of taps outside of the image, in the block called ``name`` with :data:`WINDOW_ROWS`.
 
     The reduction must have been decomposed, and the loop over the window's rows lie inside of that over
     the result's.
@@ -46,10 +45,7 @@ def clip_windows(schedule: s_tir.Schedule, name: str) -> s_tir.Schedule:
         if height is None:
             return loop
         # Tap k of row y reads row y * stride + k * dilation - above of the image.
-        start = above - realize.iter_values[1] * stride
-        zero = tirx.IntImm("int64", 0)
-        first = tirx.max(tirx.floordiv(start + (dilation - 1), dilation), zero)
-        last = tirx.min(tirx.floordiv(start + height + (dilation - 1), dilation), loop.extent)
+        row = realize.iter_values[1] * stride + loop.loop_var * dilation
         changed = s_tir.SBlock(
             block.iter_vars, block.reads, block.writes, block.name_hint, body, block.init, block.alloc_buffers
         )
@@ -58,7 +54,8 @@ def clip_windows(schedule: s_tir.Schedule, name: str) -> s_tir.Schedule:
             loop.body,
             (s_tir.SBlockRealize, lambda r: new if r.block.name_hint == name else r),
         )
-        return tirx.For(loop.loop_var, first, tirx.max(last - first, zero), loop.kind, inner)
+        inside = tirx.IfThenElse(tirx.all(row >= above, row < height + above), inner, None)
+        return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, inside)
 
     return mapped(schedule, [(tirx.For, clipped)])
 
@@ -68,19 +65,16 @@ def _first_reduced(block: Any) -> int:
 
 
 def _without_rows_test(block: Any, tap: Any) -> tuple[Any, Any]:
-    """The image's height, and the block's body with tests on columns only, which are marked likely."""
+    """The image's height, and the block's body with tests on columns only."""
     heights: list[Any] = []
 
     def relaxed(call: Any) -> Any:
         if getattr(call.op, "name", "") != "prim.if_then_else":
             return call
         test, pixel, outside = call.args
-        tests = _conjuncts(test)
-        columns = [t for t in tests if not mentions(t, tap)]
+        columns = [t for t in _conjuncts(test) if not mentions(t, tap)]
         heights.append(pixel.source.shape[1])
-        if not columns:
-            return pixel
-        return tirx.if_then_else(tirx.all(*map(tirx.likely, columns)), pixel, outside)
+        return tirx.if_then_else(tirx.all(*columns), pixel, outside) if columns else pixel
 
     body = tvm_ffi.structural_map(block.body, (ir.Call, relaxed))
     return (heights[0] if len(heights) == 1 else None), body

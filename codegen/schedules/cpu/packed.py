@@ -23,7 +23,7 @@ from tvm import ir, s_tir, tirx
 from tvm.sym import Analyzer
 
 from graphopt.codegen.schedules.blocks import SPATIAL, Block, loop_extent, top_blocks
-from graphopt.codegen.schedules.cpu.borders import clip_windows
+from graphopt.codegen.schedules.cpu.borders import WINDOW_ROWS, clip_windows
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.parallel import parallelize
 from graphopt.codegen.schedules.cpu.tiling import Registers, count
@@ -44,6 +44,10 @@ PADDED, PADDED_PLANES = "padded", "padded_planes"
 
 _LARGE, _BAND = 3 << 20, 1 << 19
 """Bytes of an image that is copied in bands, and of a band: it stays in a core's second cache."""
+
+
+_MOST_TILES = 5
+"""Fewer tiles than this in a row of an image are unrolled."""
 
 
 def annotated_tile(block: Block) -> tuple[int, int, bool, int] | None:
@@ -103,8 +107,12 @@ def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_
         # Taps beside each other read the same pixels, which then stay in registers.
         schedule.unroll(reduced[-1])
     lane_name = _vectorize_write(schedule, last, columns, lanes)
-    parallelize(schedule, order if band is None else order[:2], target, decisions, work)
+    windowed = WINDOW_ROWS in main.stmt.annotations
+    if windowed and (loop_extent(schedule, tiles) or _MOST_TILES) < _MOST_TILES:
+        schedule.unroll(tiles)
+    parallelize(schedule, order[:2] if band is not None or windowed else order, target, decisions, work)
     schedule.decompose_reduction(main.handle, reduced[0])
+    main.refresh()  # the half that adds has another name
     schedule = clip_windows(schedule, main.name)
     return _guard(schedule, last.name, {row_axis: rows, -1: columns}, lane_name)
 
