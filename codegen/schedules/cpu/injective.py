@@ -15,6 +15,10 @@ from graphopt.codegen.schedules.rule import TunableRule
 from graphopt.codegen.targets import Target
 
 
+# Vectors in a loop that is long enough for a remainder of single elements not to matter.
+_LONG = 64
+
+
 def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     schedule = s_tir.Schedule(func)
     blocks = top_blocks(schedule)
@@ -53,6 +57,8 @@ def schedule_spatial(schedule: s_tir.Schedule, handle: Any, target: Target, deci
     extent = loop_extent(schedule, inner)
     if extent is None or extent > 4 * registers.lanes:
         width = vector_width(extent, registers)
+        if extent is not None and extent >= _LONG * registers.lanes:
+            width = max(width, registers.lanes)  # whole registers, whatever is left over
         wider = [registers.lanes // 2, registers.lanes, 2 * registers.lanes, 4 * registers.lanes]
         options = [w for w in wider if w > 1 and extent is not None and extent % width == extent % w == 0]
         width = decisions.choose(f"{block.name}.vector", width, options)

@@ -15,6 +15,7 @@ import tvm_ffi
 from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import REDUCTION, SPATIAL, Block, attempt, loop_extent, top_blocks
+from graphopt.codegen.schedules.cpu.guarded import mark_likely
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.parallel import work_is_large
 from graphopt.codegen.schedules.cpu.tiling import Registers, count
@@ -31,8 +32,9 @@ def _applies(func: tirx.PrimFunc, target: Target) -> bool:
 
 def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_tir.Schedule:
     schedule, names = name_extents(schedule, max(top_blocks(schedule), key=lambda b: len(b.axes)))
+    spatial = {block.name for block in top_blocks(schedule) if block.is_spatial}
     _arrange(schedule, target, decisions)
-    return restore_extents(schedule, names)
+    return restore_extents(mark_likely(schedule, spatial), names)
 
 
 def _arrange(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> None:
