@@ -58,15 +58,16 @@ def is_nan(value: Scalar) -> Scalar:
     """
     if value.ty.dtype == "bfloat16":  # TVM stores it as an integer of its own
         value = tirx.Cast("float32", value)
-    bits, infinity = _INFINITY_BITS[value.ty.dtype]
-    magnitude = tirx.bitwise_and(tirx.reinterpret(bits, value), tirx.max_value(bits))
-    return magnitude > tirx.IntImm(bits, infinity)
+    bits, infinity, all_but_sign = _INFINITY_BITS[value.ty.dtype]
+    magnitude = tirx.bitwise_and(tirx.reinterpret(bits, value), tirx.const(all_but_sign, bits))
+    return magnitude > tirx.const(infinity, bits)
 
 
+# Unsigned, since TVM widens signed integers to those of indices: twice the registers.
 _INFINITY_BITS = {
-    "float64": ("int64", 0x7FF0000000000000),
-    "float32": ("int32", 0x7F800000),
-    "float16": ("int16", 0x7C00),
+    "float64": ("uint64", 0x7FF0000000000000, 0x7FFFFFFFFFFFFFFF),
+    "float32": ("uint32", 0x7F800000, 0x7FFFFFFF),
+    "float16": ("uint16", 0x7C00, 0x7FFF),
 }
 
 
