@@ -197,9 +197,12 @@ def _pooling(rng: random.Random, dtype: torch.dtype) -> KernelCase:
     pools: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
         lambda y: F.max_pool2d(y, window, stride, window // 2),
         lambda y: F.avg_pool2d(y, window, stride),
+        lambda y: F.avg_pool2d(y, window, stride, window // 2, ceil, border),
+        lambda y: F.group_norm(y, groups),
         lambda y: F.adaptive_avg_pool2d(y, rng_size),
     )
-    rng_size = rng.choice((1, 2, 5))
+    rng_size, ceil, border = rng.choice((1, 2, 5)), rng.random() < 0.5, rng.random() < 0.5
+    groups = rng.choice((1, 1, 8)) if convolved else 1
     pool = rng.choice(pools)
     return _case(lambda part, x: pool(part(x)), [x], None, part)
 

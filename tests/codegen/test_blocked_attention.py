@@ -61,6 +61,28 @@ def test_added_masks(shape: tuple[int, ...]) -> None:
     assert in_blocks(compiled(q, k, k.flip(2), torch.randn(shape)))
 
 
+class Masked(Attention):
+    """A mask that is known while compiling."""
+
+    def __init__(self, mask: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return super().forward(x, x.flip(2), x, self.mask)
+
+
+@pytest.mark.parametrize(("entry", "read"), [(True, False), (0.0, False), (False, True), (1.5, True)])
+def test_known_masks_that_hide_nothing_are_not_read(entry: object, read: bool) -> None:
+    x = torch.randn(1, 2, 9, 16)
+    mask = torch.full((9, 9), entry is not False) if isinstance(entry, bool) else torch.zeros(9, 9)
+    mask[2, 3] = entry
+    program = graphopt.capture(Masked(mask).eval(), (x,))
+    artifact = graphopt.compile(program)
+    verify(program, artifact).raise_if_failed()
+    assert ("(T.int64(9), T.int64(9))" in artifact.source()) is read
+
+
 def test_rows_that_see_no_key_are_zero() -> None:
     q, k = torch.randn(1, 2, 9, 16), torch.randn(1, 2, 21, 16)
     mask = torch.rand(1, 1, 9, 21) > 0.5

@@ -154,6 +154,52 @@ def test_operators_on_planes() -> None:
     compiled(Planes(), torch.randn(1, 3, 16, 12))
 
 
+AVERAGES = {
+    "window": {"kernel_size": 2},
+    "bordered": {"kernel_size": 3, "stride": 2, "padding": 1},
+    "without the border": {"kernel_size": 3, "stride": 1, "padding": 1, "count_include_pad": False},
+    "beyond the end": {"kernel_size": 3, "stride": 2, "ceil_mode": True},
+    "border, and beyond": {"kernel_size": (2, 3), "stride": 3, "padding": 1, "ceil_mode": True},
+    "of another number": {"kernel_size": 2, "padding": 1, "divisor_override": 5},
+    "too wide to unroll": {"kernel_size": 9, "stride": 1, "padding": 4},
+}
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_average_pooling_with_channels_last(name: str) -> None:
+    layer = nn.Sequential(nn.Conv2d(3, 24, 1), nn.AvgPool2d(**AVERAGES[name]), nn.Conv2d(24, 4, 1))
+    artifact = compiled(layer, torch.randn(2, 3, 14, 13))
+    assert transposes(artifact) <= 2
+    assert ("window_sums" in str(artifact.kernels())) is (name != "too wide to unroll")
+
+
+class Mixer(nn.Module):
+    """A block of PoolFormer: group norm of one group, pooling, a residual."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 24, 3, 2, 1), nn.GroupNorm(groups, 24)
+        self.scale = nn.Parameter(torch.randn(24, 1, 1))
+        nn.init.normal_(self.norm.weight)
+        nn.init.normal_(self.norm.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        y = self.norm(x)
+        return x + self.scale * (F.avg_pool2d(y, 3, 1, 1, count_include_pad=False) - y)
+
+
+def test_one_group_is_normalised_with_channels_last() -> None:
+    artifact = compiled(Mixer(1), 3 + 50 * torch.rand(2, 3, 28, 26))
+    assert transposes(artifact) <= 2
+    assert "part_moments" in str(artifact.kernels())
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_group_norm_at_sizes_that_are_not_known(groups: int) -> None:
+    compiled(Mixer(groups), torch.randn(1, 3, 20, 24), dynamic=[{0: "n", 2: "h", 3: "w"}])
+
+
 class Unbatched(nn.Module):
     """Pooling of ``[C, H, W]``, where the last two axes have been exchanged."""
 
@@ -164,6 +210,22 @@ class Unbatched(nn.Module):
 
 def test_three_axes_are_an_image_without_a_batch() -> None:
     compiled(Unbatched(), torch.randn(4, 6, 10))
+
+
+class Viewed(nn.Module):
+    """An image becomes tokens between a convolution and what is done to each element of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 24, 3, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.gelu(self.conv(x).flatten(2).transpose(1, 2))
+
+
+def test_elementwise_work_joins_a_kernel_through_a_view() -> None:
+    artifact = compiled(Viewed(), torch.randn(1, 8, 9, 7))
+    assert "packed_conv2d_gelu" in " ".join(k.name for k in artifact.kernels())
 
 
 class Tokens(nn.Module):

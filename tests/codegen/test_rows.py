@@ -89,3 +89,19 @@ def test_rows_with_nan_infinity_and_no_finite_element() -> None:
     got, want = graphopt.compile(program)(x)[0], program(x)[0]
     assert torch.equal(got.isnan(), want.isnan())
     verify(program, graphopt.compile(program), inputs=[(x[[1, 4]].repeat(3, 1)[:5],)]).raise_if_failed()
+
+
+@pytest.mark.parametrize("length", [197, 6625])
+def test_a_length_that_no_vector_divides_is_vectors_and_a_remainder(length: int) -> None:
+    """And no condition on every element, which would make each of them a loop's whole work."""
+    module = _Module(lambda x: F.layer_norm(x, (length,))).eval()
+    artifact = graphopt.compile(graphopt.capture(module, (torch.randn(8, length),)))
+    assert "T.likely(" in artifact.source()
+
+
+@pytest.mark.parametrize("function", [F.gelu, F.hardswish, F.silu])
+def test_activations_far_out(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    far = torch.tensor([0.0, -0.0, 1e-30, 4.9, 5.1, 15.9, 16.1, 40.0, 1e4, torch.inf])
+    values = torch.cat([far, -far[:-1], torch.tensor([torch.nan])])
+    program = graphopt.capture(_Module(function).eval(), (values,))
+    verify(program, graphopt.compile(program), inputs=[(values,)]).raise_if_failed()

@@ -1,0 +1,61 @@
+"""Windows over the border of an image: what is tested where."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from tvm import ir, s_tir, tirx
+
+from graphopt.codegen import find_target
+from graphopt.codegen.pipeline import FUSE, run_pipeline
+from graphopt.codegen.relax import lower
+from graphopt.codegen.schedules.blocks import collect, mentions
+from graphopt.codegen.schedules.cpu import CPU_RULES
+from graphopt.codegen.schedules.rule import schedule_function
+from graphopt.frontends.torch_module import capture_torch
+
+
+def scheduled(module: nn.Module, *shape: int) -> tirx.PrimFunc:
+    """The only kernel with windows, after its schedule."""
+    target = find_target("cpu")
+    program = capture_torch(module.eval(), (torch.randn(shape),))
+    mod = run_pipeline(lower(program, target).mod, target, FUSE)
+    (kernel,) = (f for v, f in mod.functions_items() if "depthwise" in v.name_hint or "sums" in v.name_hint)
+    return schedule_function(kernel, target, CPU_RULES).function
+
+
+def depthwise(size: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(4, 32, 1), nn.Conv2d(32, 32, size, padding=size // 2, groups=32))
+
+
+@pytest.mark.parametrize("module", [depthwise(3), depthwise(5)], ids=["3x3", "5x5"])
+def test_rows_of_taps_over_the_border_cost_one_branch(module: nn.Module) -> None:
+    function = scheduled(module, 1, 4, 14, 14)
+    (branch,) = collect(function.body, tirx.IfThenElse)
+    (update,) = (r.block for r in collect(branch, s_tir.SBlockRealize))
+    row = next(v.var for v in update.iter_vars if v.iter_type == tirx.IterVar.CommReduce)
+    conditions = [c for c in collect(update.body, ir.Call) if getattr(c.op, "name", "") == "prim.if_then_else"]
+    assert conditions and not any(mentions(c.args[0], row) for c in conditions)
+
+
+@pytest.mark.parametrize(("width", "unrolled"), [(14, True), (112, False)])
+def test_few_tiles_of_a_row_are_unrolled(width: int, unrolled: bool) -> None:
+    """The tests on columns are constants then."""
+    function = scheduled(depthwise(3), 1, 4, 14, width)
+    tiles = [
+        loop
+        for loop in collect(function.body, tirx.For)
+        if loop.kind == tirx.ForKind.UNROLLED and collect(loop.body, tirx.IfThenElse)
+    ]
+    assert bool(tiles) is unrolled
+
+
+class Average(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+
+
+def test_average_pooling_is_a_sum_over_windows() -> None:
+    function = scheduled(nn.Sequential(nn.Conv2d(4, 32, 1), Average()), 1, 4, 14, 14)
+    assert len(collect(function.body, tirx.IfThenElse)) == 1
