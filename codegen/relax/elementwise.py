@@ -63,10 +63,12 @@ def _viewed(context: Context, tensors: Sequence[Expr]) -> Expr | None:
     if len(tensors) != 1 or len(shape_of(tensors[0])) != len(context.shape):
         return None
     (x,) = tensors
-    same = all(context.symbols.same(a, b) for a, b in zip(shape_of(x), context.shape, strict=True))
-    behind = context.builder.lookup_binding(x) if same and isinstance(x, relax.Var) else None
-    viewing = isinstance(behind, relax.Call) and behind.op == ir.Op.get("relax.reshape")
-    return behind.args[0] if viewing else None
+    if not all(context.symbols.same(a, b) for a, b in zip(shape_of(x), context.shape, strict=True)):
+        return None
+    behind = context.builder.lookup_binding(x) if isinstance(x, relax.Var) else None
+    if isinstance(behind, relax.Call) and behind.op == ir.Op.get("relax.reshape"):
+        return behind.args[0]
+    return None
 
 
 def load(tensor: te.Tensor, index: Sequence[Any], shape: Sequence[Any] | None = None) -> Scalar:

@@ -35,8 +35,10 @@ def test_rows_of_taps_over_the_border_cost_one_branch(module: nn.Module) -> None
     (branch,) = collect(function.body, tirx.IfThenElse)
     (update,) = (r.block for r in collect(branch, s_tir.SBlockRealize))
     row = next(v.var for v in update.iter_vars if v.iter_type == tirx.IterVar.CommReduce)
-    conditions = [c for c in collect(update.body, ir.Call) if getattr(c.op, "name", "") == "prim.if_then_else"]
-    assert conditions and not any(mentions(c.args[0], row) for c in conditions)
+    calls = collect(update.body, ir.Call)
+    conditions = [c.args[0] for c in calls if getattr(c.op, "name", "") == "prim.if_then_else"]
+    assert conditions
+    assert not any(mentions(condition, row) for condition in conditions)
 
 
 @pytest.mark.parametrize(("width", "unrolled"), [(14, True), (112, False)])

@@ -14,7 +14,6 @@ from graphopt.codegen.schedules.decisions import Decisions
 from graphopt.codegen.schedules.rule import TunableRule
 from graphopt.codegen.targets import Target
 
-
 # Vectors in a loop that is long enough for a remainder of single elements not to matter.
 _LONG = 64
 
