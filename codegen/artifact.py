@@ -24,6 +24,8 @@ from graphopt.ir.signature import Signature
 # What LLVM assumes of every buffer: kernels use aligned vector loads (TVM's kAllocAlignment).
 _ALIGNMENT = 64
 
+_NUMPY = (np.ndarray, np.generic)
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -56,6 +58,7 @@ class Artifact:
         self.metadata: Mapping[str, Any] = description.metadata
         self.signature = Signature.from_dict(description.metadata["signature"])
         self.target = Target.from_dict(description.metadata["target"])
+        self._constant_outputs = frozenset(description.metadata["constant_outputs"])
         self._description = description
         if owned is not None:
             weakref.finalize(self, shutil.rmtree, owned, ignore_errors=True)
@@ -131,7 +134,7 @@ class Artifact:
             TargetError: GO-6002, the code cannot run on this machine.
         """
         values = self._in_order(inputs, named)
-        as_numpy = bool(values) and all(isinstance(v, np.ndarray | np.generic) for v in values)
+        as_numpy = bool(values) and all(isinstance(v, _NUMPY) for v in values)
         tensors = [_to_tensor(v, spec.name) for v, spec in zip(values, self.signature.inputs, strict=False)]
         tensors += values[len(tensors) :]
         check_inputs(self.signature, tensors)
@@ -140,7 +143,7 @@ class Artifact:
             results = self._load()(arguments)
         # A program may return an input, a weight or a view of one; the caller gets memory of its own.
         addresses = {t.data_ptr() for t in arguments if t.numel()}
-        constant = set(self.metadata["constant_outputs"])
+        constant = self._constant_outputs
         outputs = [
             r.clone() if i in constant or r.data_ptr() in addresses else r for i, r in enumerate(results)
         ]
@@ -190,7 +193,7 @@ def load_artifact(path: str | Path) -> Artifact:
 
 def _to_tensor(value: Any, name: str) -> Any:
     """A torch tensor that shares memory where it can; other things as they are, for the check to name."""
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, _NUMPY):
         array = np.asarray(value)
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
@@ -207,6 +210,15 @@ def _to_tensor(value: Any, name: str) -> Any:
 
 def _aligned(tensor: torch.Tensor) -> torch.Tensor:
     """Plain contiguous CPU memory at an aligned address."""
+    if (
+        type(tensor) is torch.Tensor
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and tensor.is_contiguous()
+        and not (tensor.requires_grad or tensor.is_conj() or tensor.is_neg())
+        and tensor.data_ptr() % _ALIGNMENT == 0
+    ):
+        return tensor  # as nearly always: what follows costs more than some models
     tensor = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
     if tensor.data_ptr() % _ALIGNMENT:
         tensor = tensor.clone()
@@ -224,7 +236,8 @@ def _open(path: Path, target: Target) -> Callable[[list[torch.Tensor]], list[tor
     except Exception as error:  # TVM raises whatever its C++ threw
         raise damaged(path, f"TVM cannot load it ({type(error).__name__})") from error
     if target.kind == "cpu":
-        return lambda inputs: [torch.from_dlpack(r) for r in main(*map(tvm.runtime.from_dlpack, inputs))]
+        # TVM's calls take torch's tensors and then return such, on the same memory.
+        return lambda inputs: list(main(*inputs)) if inputs else [torch.from_dlpack(r) for r in main()]
 
     def on_gpu(inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         results = main(*(tvm.runtime.from_dlpack(t).copyto(device) for t in inputs))

@@ -57,6 +57,14 @@ def _forget_upper_bounds(_target: Target) -> tvm.transform.Pass:
     return run
 
 
+def _mark_unaliased(_target: Target) -> tvm.transform.Pass:
+    @tirx.transform.prim_func_pass(opt_level=0, name="GraphoptMarkUnaliased")
+    def run(func: tirx.PrimFunc, _mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tirx.PrimFunc:
+        return func.with_attr("tirx.noalias", True)
+
+    return run
+
+
 _relax = relax.transform
 
 FUSE: tuple[Step, ...] = (
@@ -147,6 +155,12 @@ FINISH: tuple[Step, ...] = (
         "shape-checks",
         "symbolic sizes are read from the inputs, and kept in the VM's shape heap",
         lambda _: _relax.VMShapeLower(),
+    ),
+    Step(
+        "mark-unaliased",
+        "TVM's own functions, which compute sizes, do not say that their tensors are apart, as kernels do; "
+        "beside one, LLVM may be told so of no kernel, and sums leave the registers at each step",
+        _mark_unaliased,
     ),
     Step(
         "symbols", "each function gets the name it has in the library", lambda _: _relax.AttachGlobalSymbol()

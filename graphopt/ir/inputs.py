@@ -39,6 +39,8 @@ def check_inputs(signature: Signature, inputs: Sequence[Any]) -> dict[str, int]:
                 f"input {spec.name!r} must be {dtype_name(spec.dtype)}, not {dtype_name(value.dtype)}",
                 code="GO-3010",
             )
+        if value.shape == spec.shape:
+            continue  # every axis is a number
         if value.dim() != len(spec.shape):
             raise _shape_error(spec, value, f"{len(spec.shape)} dimensions, not {value.dim()}")
         for axis, (want, have) in enumerate(zip(spec.shape, value.shape, strict=True)):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,34 @@ def test_outputs_are_the_callers_own(artifact: Artifact) -> None:
     assert torch.equal(image, kept)
     for ours, theirs in zip(artifact(image), copies, strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_outputs_outlive_the_calls_that_follow(artifact: Artifact) -> None:
+    first = artifact(torch.randn(2, 3, 12, 12))
+    copies = [o.clone() for o in first]
+    for batch in (2, 3, 1):
+        artifact(torch.randn(batch, 3, 12, 12))
+    assert all(torch.equal(o, c) for o, c in zip(first, copies, strict=True))
+
+
+def test_a_parameter_is_an_input_like_any_other(artifact: Artifact) -> None:
+    image = torch.randn(2, 3, 12, 12)
+    for ours, theirs in zip(artifact(torch.nn.Parameter(image)), artifact(image), strict=True):
+        assert torch.equal(ours, theirs) and type(ours) is torch.Tensor and not ours.requires_grad
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one artifact", "the file opened twice"])
+def test_threads_call_at_the_same_time(artifact: Artifact, saved: Path, shared: bool) -> None:
+    artifacts = [artifact] * 2 if shared else [load_artifact(saved) for _ in range(2)]
+    images = [torch.randn(2, 3, 12, 12), torch.randn(3, 3, 12, 12)]
+    expected = [artifact(image) for image in images]
+
+    def calls(number: int) -> list[bool]:
+        results = [artifacts[number](images[number]) for _ in range(50)]
+        return [torch.equal(o, e) for r in results for o, e in zip(r, expected[number], strict=True)]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(all(equal) for equal in pool.map(calls, range(2)))
 
 
 @pytest.mark.parametrize(
