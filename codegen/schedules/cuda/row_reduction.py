@@ -35,8 +35,8 @@ _LONG = 2048
 _BLOCK = 256
 # Warps of a block that have a row each.
 _ROWS = 4
-# Steps that are unrolled.
-_UNROLLED = 8
+# From this many rows on; fewer would leave multiprocessors without a block.
+_MANY = 512
 
 
 def _applies(func: tirx.PrimFunc, target: Target) -> bool:
@@ -68,22 +68,18 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
     reductions = [b for b in blocks if b.is_reduction]
     if any(b.is_spatial for b in blocks[:-1]):
         raise NotApplicable("an elementwise block between the reductions that does not join them")
-    rank = len(reductions[0].axes) - 1
-    if any(len(b.axes) != rank + 1 for b in reductions):
-        raise NotApplicable("reductions over different rows")
     if last.is_reduction:
         last = Block(schedule, schedule.cache_write(last.handle, 0, "local"))
         reductions = [b for b in top_blocks(schedule) if b.is_reduction]
-    if len(last.axes) not in (rank, rank + 1):
-        raise NotApplicable("what follows the reductions has another shape")
+    along_row = _goes_along(last, reductions)
     length = reductions[0].axes[-1].extent
     threads = _BLOCK if length is None or length >= _LONG else _WARP
-    row = _bind_rows(schedule, last, rank, threads)
+    row = _bind_rows(schedule, last, last.loops[:-1] if along_row else last.loops, threads)
     for block in reversed(reductions):
         schedule.set_scope(block.handle, 0, "local")
         if not attempt(schedule.compute_at, block.handle, row):
             raise NotApplicable("a reduction that does not belong to one row")
-    if len(last.axes) == rank + 1:
+    if along_row:
         _spread(schedule, last, threads)
     else:
         unit = schedule.add_unit_loop(last.handle)
@@ -98,12 +94,22 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
     return schedule
 
 
-def _bind_rows(schedule: s_tir.Schedule, last: Block, rank: int, threads: int) -> Any:
+def _goes_along(last: Block, reductions: list[Block]) -> bool:
+    """Whether the last block's innermost axis runs along a row; else it has one element a row."""
+    axis = last.axes[-1]
+    results = [b.stmt.writes[0].source for b in reductions]
+    return not any(
+        last.uses(read, axis) for read in last.stmt.reads if any(read.source.same_as(r) for r in results)
+    )
+
+
+def _bind_rows(schedule: s_tir.Schedule, last: Block, loops: list[Any], threads: int) -> Any:
     """Give rows to warps or blocks; the innermost loop over rows."""
-    loops = last.loops[:rank]
+    if not loops:
+        loops = [schedule.add_unit_loop(schedule.get_loops(last.handle)[0])]
     rows = schedule.fuse(*loops) if len(loops) > 1 else loops[0]
     count = static(schedule.get(rows).extent)
-    if threads == _WARP and count is not None and count % _ROWS == 0:
+    if threads == _WARP and count is not None and count >= _MANY and count % _ROWS == 0:
         rows, warp = schedule.split(rows, factors=[None, _ROWS])
         schedule.bind(rows, "blockIdx.x")
         schedule.bind(warp, "threadIdx.y")
@@ -130,7 +136,7 @@ def _spread(schedule: s_tir.Schedule, block: Block, threads: int) -> None:
     step, thread, element = schedule.split(loop, factors=[None, threads, lanes])
     _bind_thread(schedule, block, step, [element], thread)
     for number in operands:
-        copy = schedule.cache_read(block.handle, number, "local")
+        copy = schedule.cache_read(block.handle, number, "local", [block.handle])
         schedule.compute_at(copy, step if block.is_reduction else thread)
         schedule.vectorize(schedule.get_loops(copy)[-1])
     if not block.is_reduction:
