@@ -21,8 +21,8 @@ import torch
 from benchmarks import zoo
 from graphopt.cli.tables import console, gpu_table, spill_warnings, table
 from graphopt.codegen import compile
-from graphopt.codegen.gpu_kernels import GpuKernel
-from graphopt.codegen.roofline import GPUS
+from graphopt.codegen.gpu_report.kernels import GpuKernel
+from graphopt.codegen.gpu_report.roofline import GPUS
 from graphopt.frontends.torch_module import capture_torch
 from graphopt.ir.program import Program
 from graphopt.passmanager.manager import PassManager

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphopt.codegen.gpu_kernels import GpuKernel
+from graphopt.codegen.gpu_report.kernels import GpuKernel
 from graphopt.codegen.package import Description, check_writable, damaged, read_package
 from graphopt.codegen.targets import Target
 from graphopt.errors import InputError, TargetError, did_you_mean

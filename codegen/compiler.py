@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 import shutil
 import tempfile
@@ -20,16 +19,16 @@ from graphopt.codegen.artifact import Artifact
 from graphopt.codegen.cache import ArtifactCache, cache_key
 from graphopt.codegen.cuda import build_binaries, cuda_source, embed_binary, kernel_names
 from graphopt.codegen.emulate.lowering import LoweredFunction, LoweredKernels
-from graphopt.codegen.gpu_kernels import count_calls, describe_kernels
-from graphopt.codegen.launches import Launches
-from graphopt.codegen.package import FORMAT, Description, write_package
+from graphopt.codegen.gpu_report.kernels import count_calls, describe_kernels
+from graphopt.codegen.gpu_report.launches import Launches
+from graphopt.codegen.gpu_report.work import Work, count_work
+from graphopt.codegen.package import Description, common_metadata, write_package
 from graphopt.codegen.pipeline import FINISH, FUSE, PIPELINE, SCHEDULE, last_line, run_pipeline
 from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE
 from graphopt.codegen.targets import Target, find_target
 from graphopt.codegen.tuning.applying import apply_records
 from graphopt.codegen.tuning.database import Record, open_database
 from graphopt.codegen.tuning.kernel import target_key
-from graphopt.codegen.work import Work, count_work
 from graphopt.errors import GraphoptError, InternalError
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def compile(
     Raises:
         UsageError: GO-2003, unknown target.
         InputError: GO-3005, operators that cannot be compiled (for target ``c``: branches and loops too).
-        TargetError: GO-6001, a missing or failing linker or nvcc.
+        TargetError: GO-6001, a missing or failing linker or compiler for CUDA.
         InternalError: GO-1001, a step of code generation failed.
     """
     from graphopt.codegen.csource.compiler import compile_source, refuse_control_flow
@@ -162,18 +161,10 @@ def compile_module(
         rules = {k["name"]: k["rule"] for k in kernels}
         described = describe_kernels(names, rules, work, calls, launches.by_kernel, binaries.resources)
         kernels, text = [k.to_dict() for k in described], gpu_source
-    metadata: dict[str, Any] = {
-        "format": FORMAT,
-        "graphopt": importlib.metadata.version("graphopt"),
-        "tvm": tvm.__version__,
-        "target": target.to_dict(),
-        "signature": signature.to_dict(),
-        "hashes": hashes,
-        "source": source,
+    metadata = common_metadata(signature, target, hashes, source, (step.name for step in PIPELINE)) | {
         "kernels": kernels,
         "tuning": {"tuned": applied.tuned, "refused": applied.refused},
         "constant_outputs": shared,
-        "pipeline": [step.name for step in PIPELINE],
     }
     description = Description(metadata, text, cubins)
     folder = Path(tempfile.mkdtemp(prefix="graphopt-artifact-"))

@@ -1,23 +1,22 @@
 """GPU binaries: from the CUDA source that TVM generates to what an artifact carries.
 
 Without an NVIDIA driver TVM keeps source only, and serialises it where the runtime expects a binary.
-graphopt compiles it with nvcc, one cubin an architecture for inspection, and puts a fatbin of all of
+graphopt compiles it, one cubin an architecture for inspection, and puts a fatbin of all of
 them in the place of the source, so that the library loads on a machine with a GPU.
 """
 
 from __future__ import annotations
 
 import struct
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import tvm
 
 from graphopt.codegen import toolchain
 from graphopt.codegen.elf import ElfReader
-from graphopt.codegen.ptxas import KernelResources, read_resources
+from graphopt.codegen.fatbin import bundle
+from graphopt.codegen.gpu_report.ptxas import KernelResources, read_resources
 from graphopt.errors import InternalError
 
 _MODULE_KIND = "cuda"
@@ -54,19 +53,13 @@ def build_binaries(source: str, architectures: Sequence[str]) -> Binaries:
     """Compile CUDA source.
 
     Raises:
-        TargetError: GO-6001, nvcc is missing or failed.
+        TargetError: GO-6001, nvcc and NVRTC are missing, or the compiler failed.
     """
-    with tempfile.TemporaryDirectory(prefix="graphopt-cuda-") as folder:
-        code = Path(folder, "kernels.cu")
-        code.write_text(source)
-        cubins, resources = {}, {}
-        for architecture in architectures:
-            path = Path(folder, f"{architecture}.cubin")
-            resources[architecture] = read_resources(toolchain.compile_cuda(code, path, architecture))
-            cubins[architecture] = path.read_bytes()
-        fatbin = Path(folder, "all.fatbin")
-        toolchain.bundle_cubins({a: Path(folder, f"{a}.cubin") for a in architectures}, fatbin)
-        return Binaries(cubins, fatbin.read_bytes(), resources)
+    cubins, resources = {}, {}
+    for architecture in architectures:
+        cubins[architecture], printed = toolchain.compile_cuda(source, architecture)
+        resources[architecture] = read_resources(printed)
+    return Binaries(cubins, bundle(cubins), resources)
 
 
 def kernel_names(cubin: bytes) -> list[str]:

@@ -15,21 +15,25 @@ target the same pieces are kept as a ``.tar`` of object files.
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import json
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphopt.codegen import toolchain
 from graphopt.codegen.elf import DataSection, ElfError, ElfReader, MappedElf, write_data_object
 from graphopt.codegen.targets import Target
 from graphopt.errors import InputError, TargetError
 from graphopt.files import check_output, check_output_folder
+
+if TYPE_CHECKING:
+    from graphopt.ir.signature import Signature
 
 FORMAT = 1
 LIBRARY_SYMBOL = "__tvm_ffi__library_bin"
@@ -44,6 +48,32 @@ class Description:
     metadata: dict[str, Any]
     source: str
     cubins: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def common_metadata(
+    signature: Signature,
+    target: Target,
+    hashes: Mapping[str, str],
+    source: Mapping[str, str] | None,
+    steps: Iterable[str],
+) -> dict[str, Any]:
+    """What the metadata of artifacts of every form say.
+
+    Args:
+        hashes: of the program and its weights.
+        source: path and digest of the model file.
+        steps: names of the steps that made it.
+    """
+    return {
+        "format": FORMAT,
+        "graphopt": importlib.metadata.version("graphopt"),
+        "tvm": importlib.metadata.version("apache-tvm"),
+        "target": target.to_dict(),
+        "signature": signature.to_dict(),
+        "hashes": dict(hashes),
+        "source": source,
+        "pipeline": list(steps),
+    }
 
 
 def check_writable(path: Path, form: str, target: Target) -> None:

@@ -1,4 +1,4 @@
-"""Programs outside Python that code generation calls: the linker, and nvcc for CUDA.
+"""Programs outside Python that code generation calls: the linker, and nvcc or NVRTC for CUDA.
 
 Nothing is looked for before it is needed, and what is missing is reported as a
 :class:`~graphopt.errors.TargetError` that says what to install.
@@ -9,16 +9,22 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graphopt.codegen import cpufeatures
+from graphopt.codegen import cpufeatures, nvrtc
 from graphopt.errors import TargetError
 
 if TYPE_CHECKING:
     from graphopt.codegen.targets import Target
+
+CUDA_HINT = (
+    "pip install 'graphopt[cuda]', or install the CUDA toolkit and put nvcc on PATH (or set CUDA_HOME)"
+)
+"""How to get a compiler for CUDA."""
 
 # Emulations of GNU ld and LLVM's lld; lld serves every architecture with one program.
 _LLD_EMULATION = {"x86_64": "elf_x86_64", "aarch64": "aarch64linux", "riscv64": "elf64lriscv"}
@@ -108,63 +114,57 @@ def require_c_compiler() -> str:
     return found
 
 
-@cache
 def find_nvcc() -> str | None:
     """Path of nvcc: on PATH, else in ``$CUDA_HOME/bin``."""
-    return _find_cuda_tool("nvcc")
+    home = os.environ.get("CUDA_HOME")
+    return shutil.which("nvcc") or (shutil.which(str(Path(home) / "bin" / "nvcc")) if home else None)
 
 
-def compile_cuda(source: Path, cubin: Path, architecture: str) -> str:
-    """Compile CUDA source for one GPU architecture.
+def compile_cuda(source: str, architecture: str) -> tuple[bytes, str]:
+    """Compile CUDA source for one GPU architecture: with nvcc, or where there is none, NVRTC.
 
     No ``--use_fast_math``: verified programs must not lose accuracy to approximate division and
     square roots and to flushed denormals.
 
     Returns:
-        what ptxas says of registers, spills and shared memory (:mod:`graphopt.codegen.ptxas`).
+        the cubin, and what ptxas says of registers, spills and shared memory
+        (:mod:`graphopt.codegen.gpu_report.ptxas`).
 
     Raises:
-        TargetError: GO-6001, nvcc is missing or failed (its message is quoted).
+        TargetError: GO-6001, both are missing, or the one that is there failed (its message is quoted).
     """
-    options = ["-O3", "-w", "-Xptxas", "-v", "--cubin", f"-arch={architecture}"]
-    return run_tool([_cuda_tool("nvcc"), *options, "-o", str(cubin), str(source)])
+    require_cuda_compiler()
+    compiler = find_nvcc()
+    if compiler is None:
+        return nvrtc.compile_cuda(source, architecture)
+    with tempfile.TemporaryDirectory(prefix="graphopt-cuda-") as folder:
+        code, cubin = Path(folder, "kernels.cu"), Path(folder, "kernels.cubin")
+        code.write_text(source)
+        options = ["-O3", "-w", "-Xptxas", "-v", "--cubin", f"-arch={architecture}"]
+        printed = run_tool([compiler, *options, "-o", str(cubin), str(code)])
+        return cubin.read_bytes(), printed
 
 
-def bundle_cubins(cubins: Mapping[str, Path], fatbin: Path) -> None:
-    """Bundle cubins, by architecture, into a fatbin: the driver picks the one for the GPU it finds.
+def require_cuda_compiler() -> None:
+    """Fail where nothing compiles CUDA source.
 
     Raises:
-        TargetError: GO-6001, fatbinary (part of the CUDA toolkit) is missing or failed.
+        TargetError: GO-6001, neither nvcc nor NVRTC is here.
     """
-    images = [f"--image3=kind=elf,sm={a.removeprefix('sm_')},file={p}" for a, p in cubins.items()]
-    run_tool([_cuda_tool("fatbinary"), "-64", f"--create={fatbin}", *images])
-
-
-def _find_cuda_tool(name: str) -> str | None:
-    home = os.environ.get("CUDA_HOME")
-    found = shutil.which(name) or (shutil.which(str(Path(home) / "bin" / name)) if home else None)
-    if found is None and name != "nvcc" and (nvcc := find_nvcc()):
-        found = shutil.which(str(Path(nvcc).resolve().parent / name))
-    return found
-
-
-def _cuda_tool(name: str) -> str:
-    found = _find_cuda_tool(name)
-    if found is None:
+    if find_nvcc() is None and not nvrtc.is_installed():
         raise TargetError(
-            f"{name} is not installed here, so no GPU binary can be made",
+            "neither nvcc nor NVRTC is installed here, so no GPU binary can be made",
             code="GO-6001",
-            hint="install the CUDA toolkit and put nvcc on PATH (or set CUDA_HOME)",
+            hint=CUDA_HINT,
         )
-    return found
 
 
 def why_not_compiled(target: Target) -> str | None:
     """What is missing here to write an artifact for ``target``; None when nothing is."""
     if target.kind == "c":
         return None
-    if target.kind == "cuda" and find_nvcc() is None:
-        return "nvcc is not installed"
+    if target.kind == "cuda" and find_nvcc() is None and not nvrtc.is_installed():
+        return "neither nvcc nor NVRTC is installed"
     if find_linker(target.triple) is None:
         return f"no linker for {target.architecture}: only .tar archives of objects can be saved"
     return None

@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.ir.prim import expr as prim
 
 from graphopt.codegen.emulate.lowering import LoweredFunction
-from graphopt.codegen.emulate.rewrite import rewrite, sequence
+from graphopt.codegen.rewrite import rewrite, sequence
 
 
 class NothingToChange(Exception):

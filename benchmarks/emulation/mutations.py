@@ -13,7 +13,7 @@ from benchmarks.emulation.edit import NothingToChange, edit, moved, number
 from graphopt.codegen.emulate.async_copies import CP_ASYNC
 from graphopt.codegen.emulate.launch import is_block_barrier, is_launch
 from graphopt.codegen.emulate.lowering import LoweredFunction
-from graphopt.codegen.emulate.rewrite import op_name, with_operands
+from graphopt.codegen.rewrite import op_name, with_operands
 
 Change = Callable[[LoweredFunction], LoweredFunction]
 

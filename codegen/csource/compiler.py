@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tvm
 
 from graphopt.codegen.csource.artifact import SourceArtifact
 from graphopt.codegen.csource.folder import MANIFEST, generate, manifest
-from graphopt.codegen.package import FORMAT, Description
+from graphopt.codegen.package import Description, common_metadata
 from graphopt.codegen.pipeline import CALLS, FUSE, SCHEDULE, run_pipeline
 from graphopt.codegen.targets import Target
 from graphopt.errors import InputError
@@ -53,17 +52,9 @@ def compile_source(
     """
     steps = FUSE + SCHEDULE + CALLS
     model = generate(run_pipeline(mod, target, steps), signature)
-    metadata: dict[str, Any] = {
-        "format": FORMAT,
-        "graphopt": importlib.metadata.version("graphopt"),
-        "tvm": tvm.__version__,
-        "target": target.to_dict(),
-        "signature": signature.to_dict(),
-        "hashes": hashes,
-        "source": source,
+    metadata = common_metadata(signature, target, hashes, source, (step.name for step in steps)) | {
         "kernels": model.kernels,
         "constant_outputs": [],
-        "pipeline": [step.name for step in steps],
         "sizes": model.sizes,
     }
     files = {**model.files, MANIFEST: manifest(metadata)}

@@ -16,7 +16,7 @@ from typing import Any
 from tvm import ir, sym, tirx
 from tvm.ir.prim import expr as prim
 
-from graphopt.codegen.emulate.rewrite import Expr, operands, with_operands
+from graphopt.codegen.rewrite import Expr, operands, with_operands
 
 FIELDS = 4
 """Numbers kept of a fault: how many times it happened; the index, block and thread of the last."""

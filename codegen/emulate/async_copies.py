@@ -15,7 +15,7 @@ from tvm.ir.prim import expr as prim
 
 from graphopt.codegen.emulate.launch import Launch
 from graphopt.codegen.emulate.memory import Memory, NotModelled, bytes_of, constant, integer
-from graphopt.codegen.emulate.rewrite import Expr, all_statements, op_name, sequence
+from graphopt.codegen.rewrite import Expr, all_statements, op_name, sequence
 
 if TYPE_CHECKING:
     from graphopt.codegen.emulate.regions import RegionWriter

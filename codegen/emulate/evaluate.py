@@ -9,7 +9,7 @@ import numpy as np
 from tvm import ir
 from tvm.ir.prim import expr as prim
 
-from graphopt.codegen.emulate.rewrite import Expr, op_name
+from graphopt.codegen.rewrite import Expr, op_name
 
 
 class Unknown(Exception):

@@ -70,7 +70,8 @@ _TO_LOOPS = (
 def _machine() -> tvm.target.Target:
     from graphopt.codegen.targets import find_target
 
-    return tvm.target.Target(find_target("cpu").tvm_config())
+    # Each function runs a few times, on little data: optimising it would take most of the time of a check.
+    return tvm.target.Target({**find_target("cpu").tvm_config(), "opt-level": 0})
 
 
 def _on_tensors(function: Any) -> Callable[..., None]:

@@ -11,7 +11,7 @@ from tvm import ir, sym, tirx
 from tvm.ir.prim import expr as prim
 
 from graphopt.codegen.emulate.memory import NotModelled
-from graphopt.codegen.emulate.rewrite import loads, substitute, variables
+from graphopt.codegen.rewrite import loads, substitute, variables
 from graphopt.codegen.schedules.blocks import collect
 from graphopt.ir.signature import DimRange
 

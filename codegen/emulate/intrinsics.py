@@ -9,7 +9,7 @@ from tvm.ir.prim import expr as prim
 
 from graphopt.codegen.emulate.launch import WARP
 from graphopt.codegen.emulate.memory import NotModelled, bytes_of, integer
-from graphopt.codegen.emulate.rewrite import Expr, op_name, sequence
+from graphopt.codegen.rewrite import Expr, op_name, sequence
 
 if TYPE_CHECKING:
     from graphopt.codegen.emulate.regions import RegionWriter

@@ -10,7 +10,7 @@ import tvm_ffi
 from tvm import ir, tirx
 
 from graphopt.codegen.emulate.evaluate import Unknown, evaluate
-from graphopt.codegen.emulate.rewrite import Expr, all_statements, bodies, op_name, variables
+from graphopt.codegen.rewrite import Expr, all_statements, bodies, op_name, variables
 from graphopt.errors import InternalError
 
 WARP = 32

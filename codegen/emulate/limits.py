@@ -17,7 +17,7 @@ from graphopt.codegen.emulate.accesses import lanes
 from graphopt.codegen.emulate.intrinsics import is_collective
 from graphopt.codegen.emulate.launch import WARP, Launch
 from graphopt.codegen.emulate.memory import bytes_of, elements
-from graphopt.codegen.emulate.rewrite import Expr, all_statements, loads, own_expressions, walk
+from graphopt.codegen.rewrite import Expr, all_statements, loads, own_expressions, walk
 
 THREADS_PER_BLOCK = 1024
 THREADS_ALONG = (1024, 1024, 64)

@@ -15,7 +15,7 @@ from tvm import ir, tirx
 from tvm.ir.prim import expr as prim
 
 from graphopt.codegen.emulate.launch import WARP, Launch
-from graphopt.codegen.emulate.rewrite import Expr
+from graphopt.codegen.rewrite import Expr
 
 
 class NotModelled(Exception):

@@ -16,7 +16,7 @@ from tvm.ir.prim import expr as prim
 
 from graphopt.codegen.emulate.accesses import lanes
 from graphopt.codegen.emulate.memory import NotModelled
-from graphopt.codegen.emulate.rewrite import Expr, all_statements, op_name, operands, sequence, with_operands
+from graphopt.codegen.rewrite import Expr, all_statements, op_name, operands, sequence, with_operands
 
 ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """Unit roundoff of the dtypes that are widened."""

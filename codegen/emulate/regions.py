@@ -15,7 +15,7 @@ from graphopt.codegen.emulate.async_copies import CP_ASYNC, AsyncCopies
 from graphopt.codegen.emulate.evaluate import evaluate
 from graphopt.codegen.emulate.launch import COMMIT_GROUP, WAIT_GROUP, Launch
 from graphopt.codegen.emulate.memory import Memory, NotModelled, integer
-from graphopt.codegen.emulate.rewrite import (
+from graphopt.codegen.rewrite import (
     Expr,
     all_statements,
     op_name,

@@ -40,7 +40,7 @@ from graphopt.codegen.emulate.launch import (
 )
 from graphopt.codegen.emulate.memory import Memory, NotModelled, filled, integer
 from graphopt.codegen.emulate.regions import Context, Place, RegionWriter
-from graphopt.codegen.emulate.rewrite import (
+from graphopt.codegen.rewrite import (
     Expr,
     all_statements,
     bodies,

@@ -39,7 +39,7 @@ from graphopt.codegen.emulate.launch import (
     is_block_barrier,
 )
 from graphopt.codegen.emulate.memory import NotModelled, bytes_of, elements, integer
-from graphopt.codegen.emulate.rewrite import (
+from graphopt.codegen.rewrite import (
     Expr,
     all_statements,
     bodies,

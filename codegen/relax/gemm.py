@@ -11,6 +11,7 @@ the same for the elements of one vector load.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from graphopt.codegen.relax.symbols import known
 from graphopt.codegen.schedules.cuda.tiles import GEMM_TILE, GemmTile, choose_tile
 
 _LOAD_BYTES = 16
+# Rows up to which weights are read once a row.
+_FEW_ROWS = 4
 
 
 def on_gpu(context: Context, dtype: str) -> bool:
@@ -34,6 +37,42 @@ def on_gpu(context: Context, dtype: str) -> bool:
 def is_vector(x: Expr) -> bool:
     """Whether a left operand ``[..., M, K]`` has a single row: then there is nothing to share in a tile."""
     return all(known(size) == 1 for size in shape_of(x)[:-1])
+
+
+def has_few_rows(x: Expr) -> bool:
+    """Whether a left operand ``[..., M, K]`` has so few rows that reading the other one takes all the time."""
+    sizes = [known(size) for size in shape_of(x)[:-1]]
+    return None not in sizes and prod(n for n in sizes if n is not None) <= _FEW_ROWS
+
+
+def gemv(context: Context, x: Expr, weight: Expr, bias: Expr | None = None) -> Expr:
+    """``x @ weight.T + bias`` for few rows: each element of the result is a reduction along two rows of memory.
+
+    Tiles would be padded to 16 rows, and one for 64 columns leaves most multiprocessors without a block.
+    Here a warp computes an element (:mod:`graphopt.codegen.schedules.cuda.row_reduction`).
+
+    Args:
+        x: ``[..., M, K]``.
+        weight: ``[N, K]``.
+        bias: ``[N]``.
+    """
+    dtype = dtype_of(x)
+    *rows, depth = shape_of(x)
+    shape = [*rows, shape_of(weight)[0]]
+    wide = accumulator_dtype(dtype)
+
+    def define(a: te.Tensor, b: te.Tensor, *offset: te.Tensor) -> te.Tensor:
+        k = te.reduce_axis((0, depth), "k")
+
+        def term(*index: Any) -> Any:
+            *row, j = index
+            return te.sum(s.cast(a(*row, k), wide) * s.cast(b(j, k), wide), axis=k)
+
+        total = te.compute(shape, term, name="product")
+        return _result(shape, lambda *i: total(*i), offset, dtype)
+
+    operands = [x, weight, *([bias] if bias is not None else [])]
+    return context.kernel("gemv", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
 
 
 def gemm(

@@ -58,7 +58,7 @@ def command(model: str, text: bool, source: bool, why: str | None, json_path: st
     heading = f"{total} {'operators' if found.kind == 'program' else 'kernels'}"
     out.print(table(heading, ("operator" if found.kind == "program" else "schedule", "count"), counted))
     if is_artifact and found.details["gpu_kernels"]:
-        from graphopt.codegen.gpu_kernels import GpuKernel
+        from graphopt.codegen.gpu_report.kernels import GpuKernel
 
         kernels = [GpuKernel.from_dict(k) for k in found.details["gpu_kernels"]]
         out.print(gpu_table(kernels))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from graphopt.codegen.gpu_kernels import GpuKernel
+    from graphopt.codegen.gpu_report.kernels import GpuKernel
     from graphopt.codegen.tuning.report import KernelReport
     from graphopt.passmanager.result import PassRecord
     from graphopt.verification import VerificationReport
@@ -97,7 +97,7 @@ def tuning_table(kernels: Sequence[KernelReport]) -> Table:
 
 def gpu_table(kernels: Sequence[GpuKernel]) -> Table:
     """GPU kernels: rule, resources on each architecture, occupancy and the least time on each GPU."""
-    from graphopt.codegen.roofline import GPUS
+    from graphopt.codegen.gpu_report.roofline import GPUS
 
     architectures = sorted({a for k in kernels for a in k.resources})
     shown = [g for g in GPUS if g.architecture in architectures]

@@ -116,12 +116,15 @@ def compile_model(
     from graphopt.codegen import compile as generate
     from graphopt.codegen import find_target
     from graphopt.codegen.package import check_writable
+    from graphopt.codegen.toolchain import require_cuda_compiler
 
     chosen = find_target(target)
     if verify_when == "emulate" and chosen.kind != "cuda":
         raise UsageError(
             f"kernels for {chosen.name!r} need no emulation", hint="'--verify emulate' is for CUDA targets"
         )
+    if chosen.kind == "cuda":
+        require_cuda_compiler()
     if output is not None:
         check_writable(Path(output), f".{chosen.object_format}", chosen)
     if emit_source:

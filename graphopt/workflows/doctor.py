@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import shutil
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +43,7 @@ def doctor() -> list[Finding]:
     ]
     findings += [_package(name, wanted) for name, wanted in _PACKAGES.items()]
     findings.append(_code_generation())
-    findings.append(_tool("nvcc", "CUDA artifacts", "install the CUDA toolkit and put nvcc on PATH"))
+    findings.append(_cuda_compiler())
     from graphopt.codegen import list_targets
 
     for status in list_targets():
@@ -70,10 +69,15 @@ def _package(name: str, wanted: str) -> Finding:
     return Finding(name, found.startswith(wanted), found, "" if found.startswith(wanted) else fix)
 
 
-def _tool(name: str, purpose: str, fix: str) -> Finding:
-    where = shutil.which(name)
+def _cuda_compiler() -> Finding:
+    from graphopt.codegen import nvrtc, toolchain
+
+    where = toolchain.find_nvcc() or ("NVRTC" if nvrtc.is_installed() else None)
     return Finding(
-        name, True if where else None, where or f"not on PATH; needed for {purpose}", "" if where else fix
+        "CUDA compiler",
+        True if where else None,
+        where or "not installed; needed for CUDA artifacts",
+        "" if where else toolchain.CUDA_HINT,
     )
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from graphopt.cli.tables import gpu_table, spill_warnings
 from graphopt.codegen import toolchain
-from graphopt.codegen.gpu_kernels import GpuKernel
-from graphopt.codegen.ptxas import KernelResources
-from graphopt.codegen.work import Work
+from graphopt.codegen.gpu_report.kernels import GpuKernel
+from graphopt.codegen.gpu_report.ptxas import KernelResources
+from graphopt.codegen.gpu_report.work import Work
 from tests.cli.conftest import Graphopt
 
 needs_nvcc = pytest.mark.skipif(toolchain.find_nvcc() is None, reason="nvcc is not installed")

@@ -15,11 +15,11 @@ from tvm import s_tir, tirx
 
 from benchmarks import zoo
 from graphopt.codegen import compile, find_target, toolchain
-from graphopt.codegen.ptxas import read_resources
-from graphopt.codegen.roofline import A100, H100, estimate, occupancy
+from graphopt.codegen.gpu_report.ptxas import read_resources
+from graphopt.codegen.gpu_report.roofline import A100, H100, estimate, occupancy
+from graphopt.codegen.gpu_report.work import count_work
 from graphopt.codegen.schedules.cuda.intrinsics import tensor_core
 from graphopt.codegen.schedules.cuda.tiles import Capability, GemmTile, choose_tile
-from graphopt.codegen.work import count_work
 from graphopt.errors import InputError
 from graphopt.frontends.torch_module import capture_torch
 from tests.codegen.cuda_products import Convolutions, Linear, cuda_of, functions, on_cpu, serial
@@ -139,8 +139,8 @@ def test_instructions_of_a_large_product(dtype: torch.dtype, tmp_path: Path) -> 
     assert "ld.global.v4" in text or "ld.global.nc.v4" in text or "ld.global.v2" in text
     if dtype == torch.float32:
         assert "ld.shared.v4" in text and "fma.rn.f32" in text
-    cubin = tmp_path / "kernel.cubin"
-    (resources,) = read_resources(toolchain.compile_cuda(code, cubin, "sm_80")).values()
+    _, printed = toolchain.compile_cuda(code.read_text(), "sm_80")
+    (resources,) = read_resources(printed).values()
     assert not resources.spills
 
 

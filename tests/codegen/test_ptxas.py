@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphopt.codegen.ptxas import KernelResources, read_resources
+from graphopt.codegen.gpu_report.ptxas import KernelResources, read_resources
 
 _PRINTED = """\
 ptxas info    : 0 bytes gmem

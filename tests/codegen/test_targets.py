@@ -78,14 +78,6 @@ def test_a_cpu_without_the_features_cannot_run(monkeypatch: pytest.MonkeyPatch) 
     assert gone in raised.value.message
 
 
-def test_nvcc_missing_is_a_toolchain_error(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(toolchain, "_find_cuda_tool", lambda name: None)
-    with pytest.raises(TargetError) as raised:
-        toolchain.compile_cuda(tmp_path / "a.cu", tmp_path / "a.cubin", "sm_80")
-    assert raised.value.code == "GO-6001"
-    assert "CUDA toolkit" in str(raised.value.hint)
-
-
 def test_a_failing_tool_is_quoted(tmp_path) -> None:  # type: ignore[no-untyped-def]
     broken = tmp_path / "broken.o"
     broken.write_bytes(b"not an object")

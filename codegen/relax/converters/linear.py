@@ -12,7 +12,7 @@ from graphopt.codegen.relax.context import Context, Expr, dtype_of, rank_of, sha
 from graphopt.codegen.relax.converters.shape import permute_axes
 from graphopt.codegen.relax.dtypes import ALL, FLOATS, NUMBERS, accumulator_dtype
 from graphopt.codegen.relax.elementwise import elementwise, scalar
-from graphopt.codegen.relax.gemm import gemm, is_vector, on_gpu
+from graphopt.codegen.relax.gemm import gemm, gemv, has_few_rows, is_vector, on_gpu
 from graphopt.codegen.relax.packed import packed_matmul
 from graphopt.codegen.relax.registry import converter
 from graphopt.codegen.relax.symbols import known
@@ -113,7 +113,9 @@ def linear(context: Context, x: Expr, weight: Expr, bias: Expr | None) -> Expr:
     packed = _on_weights(context, x, 1, offset=2 if bias is not None else None)
     if packed is not None:
         return packed
-    if on_gpu(context, dtype_of(x)) and rank_of(weight) == 2 and rank_of(x) > 1 and not is_vector(x):
+    if on_gpu(context, dtype_of(x)) and rank_of(weight) == 2 and rank_of(x) > 1:
+        if has_few_rows(x):
+            return gemv(context, x, weight, bias)
         return gemm(context, x, weight, bias, transposed=True)
     if rank_of(weight) == 1:
         result = product(context, x, weight)

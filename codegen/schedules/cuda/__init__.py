@@ -11,6 +11,7 @@ from graphopt.codegen.schedules.cuda.dlight import DLIGHT_RULES
 from graphopt.codegen.schedules.cuda.elementwise import ELEMENTWISE
 from graphopt.codegen.schedules.cuda.fallback import BIND_THREADS
 from graphopt.codegen.schedules.cuda.gemm import CUDA_CORE_GEMM, TENSOR_CORE_GEMM
+from graphopt.codegen.schedules.cuda.row_reduction import ROW_REDUCTION
 from graphopt.codegen.schedules.cuda.sequential import SEQUENTIAL_ROWS
 from graphopt.codegen.schedules.cuda.windows import WINDOWS
 from graphopt.codegen.schedules.rule import ScheduleRule
@@ -20,6 +21,7 @@ CUDA_RULES: tuple[ScheduleRule, ...] = (
     CUDA_CORE_GEMM,
     ELEMENTWISE,
     WINDOWS,
+    ROW_REDUCTION,
     *DLIGHT_RULES,
     BIND_THREADS,
     SEQUENTIAL_ROWS,

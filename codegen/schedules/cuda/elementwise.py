@@ -5,14 +5,15 @@ from __future__ import annotations
 from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block, inline_producers, top_blocks
-from graphopt.codegen.schedules.cuda.vectors import bind_elements, lanes_for
+from graphopt.codegen.schedules.cuda.vectors import bind_elements, unroll_in_nvcc
+from graphopt.codegen.schedules.cuda.wide_access import split_accesses, wide_access
 from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
 from graphopt.codegen.targets import Target
 
 _THREADS = 256
 
 
-def schedule_elementwise(schedule: s_tir.Schedule, block: Block) -> None:
+def schedule_elementwise(schedule: s_tir.Schedule, block: Block) -> s_tir.Schedule:
     """Bind the loops of a block without reductions, whose last axis is the innermost of its output.
 
     Raises:
@@ -21,12 +22,17 @@ def schedule_elementwise(schedule: s_tir.Schedule, block: Block) -> None:
     loops = block.loops
     if not loops or block.last_written_axis() not in (len(loops) - 1, None):
         raise NotApplicable("the innermost loop is not along the output's last axis")
-    lanes = lanes_for(block, block.axes[-1].extent)
-    *outer, last = loops
-    last, lane = schedule.split(last, factors=[None, lanes])
-    bind_elements(schedule, [*outer, last], _THREADS)
-    if lanes > 1:
-        schedule.vectorize(lane)
+    access = wide_access(block)
+    if access is None:
+        bind_elements(schedule, loops, _THREADS)
+        return schedule
+    schedule, pieces = split_accesses(schedule, block, access)
+    *vectors, _ = schedule.get_loops(schedule.get_sblock(pieces.store))
+    bind_elements(schedule, vectors, _THREADS)
+    for name in (*pieces.loads, pieces.store):
+        schedule.vectorize(schedule.get_loops(schedule.get_sblock(name))[-1])
+    unroll_in_nvcc(schedule, schedule.get_loops(schedule.get_sblock(pieces.compute))[-1])
+    return schedule
 
 
 def _applies(func: tirx.PrimFunc, target: Target) -> bool:
@@ -34,9 +40,10 @@ def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     return bool(blocks) and all(b.is_spatial and b.axes for b in blocks)
 
 
-def _apply(schedule: s_tir.Schedule, target: Target) -> None:
-    for block in inline_producers(schedule):
-        schedule_elementwise(schedule, block)
+def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
+    for name in [block.name for block in inline_producers(schedule)]:
+        schedule = schedule_elementwise(schedule, Block(schedule, schedule.get_sblock(name)))
+    return schedule
 
 
 ELEMENTWISE = ScheduleRule("elementwise", _applies, _apply)

@@ -21,12 +21,14 @@ def bits_of(dtype: Any) -> int:
 def lanes_for(block: Block, extent: int | None) -> int:
     """Elements that a thread takes of an axis of the given extent (None: symbolic), 1 where none fit.
 
-    The widest type in memory counts.  Four are the most: of eight halves TVM 0.27 writes no CUDA C++ once
-    they are compared, converted or gathered.
+    For arithmetic on vectors: four are the most, since of eight halves TVM 0.27 writes no CUDA C++ once they
+    are compared, converted or gathered, and none of conditions on booleans.  The widest type in memory counts.
     """
     if extent is None:
         return 1
     dtypes = [r.source.dtype for r in (*block.stmt.reads, *block.stmt.writes)]
+    if any(str(dtype) == "bool" for dtype in dtypes):
+        return 1
     widest = min(4, _BITS // max(map(bits_of, dtypes)))
     return next(v for v in (widest, 2, 1) if v <= widest and extent % v == 0)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphopt.codegen.work import Work
+from graphopt.codegen.gpu_report.work import Work
 
 
 @dataclass(frozen=True)

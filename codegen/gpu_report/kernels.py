@@ -1,8 +1,8 @@
 """What an artifact says of its GPU kernels: their schedule, what they use, and what a GPU could do with them.
 
 Everything is counted or read while compiling, without a GPU: launches from the code that TVM emits
-(:mod:`graphopt.codegen.launches`), registers from ptxas (:mod:`graphopt.codegen.ptxas`), work from the
-functions before they were scheduled (:mod:`graphopt.codegen.work`).
+(``launches.py``), registers from ptxas (``ptxas.py``), work from the functions before they were scheduled
+(``work.py``).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from graphopt.codegen.ptxas import KernelResources
+from graphopt.codegen.gpu_report.ptxas import KernelResources
 
 if TYPE_CHECKING:
     import tvm
 
-    from graphopt.codegen.launches import Launch
-    from graphopt.codegen.roofline import Estimate, Gpu
-    from graphopt.codegen.work import Work
+    from graphopt.codegen.gpu_report.launches import Launch
+    from graphopt.codegen.gpu_report.roofline import Estimate, Gpu
+    from graphopt.codegen.gpu_report.work import Work
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,8 @@ class GpuKernel:
         threads: of a block.
         blocks: along x, y and z, as text; symbolic where sizes are.
         dynamic_shared: bytes of shared memory that the launch asks for.
-        work: operations and bytes of one launch, with symbolic sizes at
-            :data:`~graphopt.codegen.work.NOMINAL_SIZE`; None for the second and later kernels of one
-            function, whose work is counted with the first.
+        work: operations and bytes of one launch, with symbolic sizes at ``work.NOMINAL_SIZE``; None for the
+            second and later kernels of one function, whose work is counted with the first.
         resources: what ptxas gave it, by architecture; empty where the compiler does not say.
     """
 
@@ -65,7 +64,7 @@ class GpuKernel:
 
     def occupancy(self, gpu: Gpu) -> float | None:
         """Share of a multiprocessor's warps that it can hold; None where ptxas gave no registers for it."""
-        from graphopt.codegen.roofline import occupancy
+        from graphopt.codegen.gpu_report.roofline import occupancy
 
         found = self.resources.get(gpu.architecture)
         if found is None:
@@ -74,13 +73,13 @@ class GpuKernel:
 
     def estimate(self, gpu: Gpu) -> Estimate | None:
         """The least time of one launch; None where its work is counted elsewhere."""
-        from graphopt.codegen.roofline import estimate
+        from graphopt.codegen.gpu_report.roofline import estimate
 
         return None if self.work is None else estimate(self.work, gpu)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form, with occupancy and estimate for each GPU that has a binary."""
-        from graphopt.codegen.roofline import GPUS
+        from graphopt.codegen.gpu_report.roofline import GPUS
 
         data = asdict(self)
         data["spills"] = self.spills
@@ -97,7 +96,7 @@ class GpuKernel:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> GpuKernel:
         """The inverse of :meth:`to_dict` (KeyError or TypeError where it is not)."""
-        from graphopt.codegen.work import Work
+        from graphopt.codegen.gpu_report.work import Work
 
         return GpuKernel(
             name=data["name"],
