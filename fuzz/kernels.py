@@ -186,6 +186,34 @@ def _conv_transpose(rng: random.Random, dtype: torch.dtype) -> KernelCase:
     return _case(lambda part, x: after(part(x)), [x], None, layer)
 
 
+# -- sequences -------------------------------------------------------------------------------------
+
+
+def _recurrent(rng: random.Random, dtype: torch.dtype) -> KernelCase:
+    kind = rng.choice((nn.LSTM, nn.GRU, nn.RNN))
+    options: dict[str, Any] = {"nonlinearity": rng.choice(("tanh", "relu"))} if kind is nn.RNN else {}
+    hidden, batch, steps = (
+        rng.choice((1, 5, 16, 19, 33, 40)),
+        rng.choice((1, 2, 5, 8, 13)),
+        rng.choice((1, 2, 7)),
+    )
+    layer = kind(
+        rng.choice((4, 9)), hidden, rng.choice((1, 1, 2)), bias=rng.random() < 0.7,
+        batch_first=rng.random() < 0.5, bidirectional=rng.random() < 0.5, **options,
+    )  # fmt: skip
+    x = _values(dtype, *((batch, steps) if layer.batch_first else (steps, batch)), layer.input_size)
+    axes = None
+    if dtype == torch.float32 and batch > 1 and steps > 1:
+        axes = _axes(rng, one=0, other=1)
+    if rng.random() < 0.5:
+        return _case(lambda part, x: part(x), [x], axes, layer)
+    sides = layer.num_layers * (2 if layer.bidirectional else 1)
+    states = [_values(dtype, sides, batch, hidden) for _ in range(2 if kind is nn.LSTM else 1)]
+    if kind is nn.LSTM:
+        return _case(lambda part, x, h, c: part(x, (h, c)), [x, *states], None, layer)
+    return _case(lambda part, x, h: part(x, h), [x, *states], None, layer)
+
+
 # -- planes, rows and elements ---------------------------------------------------------------------
 
 
@@ -272,6 +300,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     KernelFamily("depthwise-conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "depthwise")),
     KernelFamily("grouped-conv", "contraction", FLOATS, lambda r, d: _conv(r, d, "grouped")),
     KernelFamily("transposed-conv", "packed-product", FLOATS, _conv_transpose),
+    KernelFamily("recurrent", "recurrence", (torch.float32,) * 5 + (torch.float64,), _recurrent),
     KernelFamily("pooling", "contraction", FLOATS, _pooling),
     KernelFamily("resize", "injective", FLOATS, _resize),
     KernelFamily("rows", "row-reduction", FLOATS, _rows),
