@@ -150,6 +150,30 @@ def _attention(rng: random.Random, dtype: torch.dtype) -> KernelCase:
     return _case(attention, inputs, dynamic)
 
 
+def _decoding(rng: random.Random, dtype: torch.dtype) -> KernelCase:
+    """A few queries over many keys, which are split."""
+    queries, groups = rng.choice((1, 1, 1, 2, 3)), rng.choice((1, 1, 2, 4))
+    keys = rng.choice((*SIZES, 127, 130, 300, 513))
+    depth, width = rng.choice((4, 16, 24, 64)), rng.choice((4, 8, 40, 64))
+    batch, heads = rng.choice((1, 2)), rng.choice((1, 3))
+    q = _values(dtype, batch, heads * groups, queries, depth)
+    k, v = _values(dtype, batch, heads, keys, depth), _values(dtype, batch, heads, keys, width)
+    inputs, causal = [q, k, v], rng.random() < 0.2
+    if not causal and rng.random() < 0.4:
+        mask = torch.rand(rng.choice([(queries, keys), (batch, 1, 1, keys)]))
+        inputs.append(mask > 0.7 if rng.random() < 0.5 else mask.to(dtype))
+    dynamic = None
+    if len(inputs) == 3 and rng.random() < 0.4 and keys > 1:
+        dynamic = [{}, {2: "keys"}, {2: "keys"}]
+
+    def attention(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=groups > 1)
+
+    return _case(attention, inputs, dynamic)
+
+
 # -- convolutions ----------------------------------------------------------------------------------
 
 
@@ -296,6 +320,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     KernelFamily("linear", "packed-product", FLOATS, _linear),
     KernelFamily("matmul", "contraction", (*FLOATS, torch.int32), _matmul),
     KernelFamily("attention", "injective", FLOATS, _attention),
+    KernelFamily("decoding", "split-attention", (torch.float32, torch.float32, torch.bfloat16), _decoding),
     KernelFamily("conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "dense")),
     KernelFamily("depthwise-conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "depthwise")),
     KernelFamily("grouped-conv", "contraction", FLOATS, lambda r, d: _conv(r, d, "grouped")),
