@@ -31,8 +31,9 @@ def weight_of(node: Any) -> torch.Tensor | None:
         return value.detach() if isinstance(value, torch.Tensor) else None
     if node.op != "call_function":
         return None
-    if node.target is operator.getitem and node.args[0].target in _PARTS:  # type: ignore[union-attr]
-        parts = _applied(node.args[0])
+    if node.target is operator.getitem:
+        source: Any = node.args[0]
+        parts = _applied(source) if source.target in _PARTS else None
         return None if parts is None else parts[node.args[1]]
     return _applied(node) if node.target in _VIEWS else None
 
