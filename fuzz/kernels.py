@@ -150,6 +150,30 @@ def _attention(rng: random.Random, dtype: torch.dtype) -> KernelCase:
     return _case(attention, inputs, dynamic)
 
 
+def _decoding(rng: random.Random, dtype: torch.dtype) -> KernelCase:
+    """A few queries over many keys, which are split."""
+    queries, groups = rng.choice((1, 1, 1, 2, 3)), rng.choice((1, 1, 2, 4))
+    keys = rng.choice((*SIZES, 127, 130, 300, 513))
+    depth, width = rng.choice((4, 16, 24, 64)), rng.choice((4, 8, 40, 64))
+    batch, heads = rng.choice((1, 2)), rng.choice((1, 3))
+    q = _values(dtype, batch, heads * groups, queries, depth)
+    k, v = _values(dtype, batch, heads, keys, depth), _values(dtype, batch, heads, keys, width)
+    inputs, causal = [q, k, v], rng.random() < 0.2
+    if not causal and rng.random() < 0.4:
+        mask = torch.rand(rng.choice([(queries, keys), (batch, 1, 1, keys)]))
+        inputs.append(mask > 0.7 if rng.random() < 0.5 else mask.to(dtype))
+    dynamic = None
+    if len(inputs) == 3 and rng.random() < 0.4 and keys > 1:
+        dynamic = [{}, {2: "keys"}, {2: "keys"}]
+
+    def attention(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=groups > 1)
+
+    return _case(attention, inputs, dynamic)
+
+
 # -- convolutions ----------------------------------------------------------------------------------
 
 
@@ -184,6 +208,34 @@ def _conv_transpose(rng: random.Random, dtype: torch.dtype) -> KernelCase:
     after = _epilogue(rng)
     x = _values(dtype, rng.choice((1, 2)), channels, rng.choice((1, 3, 9)), rng.choice((2, 5, 17)))
     return _case(lambda part, x: after(part(x)), [x], None, layer)
+
+
+# -- sequences -------------------------------------------------------------------------------------
+
+
+def _recurrent(rng: random.Random, dtype: torch.dtype) -> KernelCase:
+    kind = rng.choice((nn.LSTM, nn.GRU, nn.RNN))
+    options: dict[str, Any] = {"nonlinearity": rng.choice(("tanh", "relu"))} if kind is nn.RNN else {}
+    hidden, batch, steps = (
+        rng.choice((1, 5, 16, 19, 33, 40)),
+        rng.choice((1, 2, 5, 8, 13)),
+        rng.choice((1, 2, 7)),
+    )
+    layer = kind(
+        rng.choice((4, 9)), hidden, rng.choice((1, 1, 2)), bias=rng.random() < 0.7,
+        batch_first=rng.random() < 0.5, bidirectional=rng.random() < 0.5, **options,
+    )  # fmt: skip
+    x = _values(dtype, *((batch, steps) if layer.batch_first else (steps, batch)), layer.input_size)
+    axes = None
+    if dtype == torch.float32 and batch > 1 and steps > 1:
+        axes = _axes(rng, one=0, other=1)
+    if rng.random() < 0.5:
+        return _case(lambda part, x: part(x), [x], axes, layer)
+    sides = layer.num_layers * (2 if layer.bidirectional else 1)
+    states = [_values(dtype, sides, batch, hidden) for _ in range(2 if kind is nn.LSTM else 1)]
+    if kind is nn.LSTM:
+        return _case(lambda part, x, h, c: part(x, (h, c)), [x, *states], None, layer)
+    return _case(lambda part, x, h: part(x, h), [x, *states], None, layer)
 
 
 # -- planes, rows and elements ---------------------------------------------------------------------
@@ -271,10 +323,12 @@ FAMILIES: tuple[KernelFamily, ...] = (
     KernelFamily("linear", "packed-product", FLOATS, _linear),
     KernelFamily("matmul", "contraction", (*FLOATS, torch.int32), _matmul),
     KernelFamily("attention", "injective", FLOATS, _attention),
+    KernelFamily("decoding", "split-attention", (torch.float32, torch.float32, torch.bfloat16), _decoding),
     KernelFamily("conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "dense")),
     KernelFamily("depthwise-conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "depthwise")),
     KernelFamily("grouped-conv", "contraction", FLOATS, lambda r, d: _conv(r, d, "grouped")),
     KernelFamily("transposed-conv", "packed-product", FLOATS, _conv_transpose),
+    KernelFamily("recurrent", "recurrence", (torch.float32,) * 5 + (torch.float64,), _recurrent),
     KernelFamily("pooling", "contraction", FLOATS, _pooling),
     KernelFamily("resize", "injective", FLOATS, _resize),
     KernelFamily("rows", "row-reduction", FLOATS, _rows),

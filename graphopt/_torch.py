@@ -167,16 +167,16 @@ RECURRENT_LAYERS = frozenset(
 
 @contextmanager
 def recurrent_layers_of_any_length() -> Iterator[None]:
-    """In it, fake recurrent layers over a symbolic number of steps have the shapes that their rule gives.
+    """In it, fake recurrent layers have the shapes that their rule gives.
 
-    torch finds the shapes by running the steps one by one, which fixes their number.  Only for
-    propagation and capture: what is decomposed in here would lose its values.
+    torch finds the shapes by running the steps one by one, which fixes their number and takes seconds.
+    Only for propagation and capture: what is decomposed in here would lose its values.
     """
     saved = []
     for layer in RECURRENT_LAYERS:
         for key, kernel in list(layer.py_kernels.items()):
             saved.append((layer, key, kernel))
-            layer.py_kernels[key] = _by_rule(kernel)
+            layer.py_kernels[key] = _recurrent_shapes
         layer._dispatch_cache.clear()
     try:
         yield
@@ -186,18 +186,14 @@ def recurrent_layers_of_any_length() -> Iterator[None]:
             layer._dispatch_cache.clear()
 
 
-def _by_rule(kernel: Callable[..., Any]) -> Callable[..., Any]:
+def _recurrent_shapes(x: torch.Tensor, states: Any, *rest: Any) -> tuple[torch.Tensor, ...]:
     """``layer(x, states, weights, has_biases, layers, dropout, train, bidirectional, batch_first)``"""
-
-    def shapes(x: torch.Tensor, states: Any, *rest: Any) -> Any:
-        bidirectional, batch_first = rest[-2:]
-        if not isinstance(x.shape[1 if batch_first else 0], torch.SymInt):
-            return kernel(x, states, *rest)
-        finals = states if isinstance(states, (list, tuple)) else [states]
-        width = finals[0].shape[-1] * (2 if bidirectional else 1)
-        return (x.new_empty([*x.shape[:2], width]), *(torch.empty_like(s) for s in finals))
-
-    return shapes
+    bidirectional, batch_first = rest[-2:]
+    finals = states if isinstance(states, (list, tuple)) else [states]
+    width = finals[0].shape[-1] * (2 if bidirectional else 1)
+    steps, batch = reversed(x.shape[:2]) if batch_first else x.shape[:2]
+    output = x.new_empty([steps, batch, width])  # torch lays it out step by step in any case
+    return (output.transpose(0, 1) if batch_first else output), *(torch.empty_like(s) for s in finals)
 
 
 def _is_tensor(node: Node) -> bool:

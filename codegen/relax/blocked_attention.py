@@ -22,9 +22,6 @@ from graphopt.codegen.relax.converters.indexing import block
 from graphopt.codegen.relax.symbols import int64, known
 from graphopt.codegen.schedules.cpu.tiling import PackedTile
 
-FEWEST_QUERIES = 4
-"""Fewer rows than this gain nothing from tiles; keys would be packed for a single use."""
-
 _SCORES = 1 << 15  # bytes of scores that stay in the first or second cache beside keys and values
 _ASSUMED_KEYS = 512
 
@@ -72,15 +69,15 @@ def blocked_attention(
         score = logit(mask_buffers)
         with block("attention", [batch, heads, blocks]) as (b, h, part):
             # A row more than it holds: rows a multiple of 1 KB apart crowd into few sets of the cache.
-            longest = _rounded_up(keys, tile.columns) + lanes
+            longest = rounded_up(keys, tile.columns) + lanes
             scores = T.sblock_alloc_buffer((height, longest), "float32", scope="global")
             sums = T.sblock_alloc_buffer((height,), "float32", scope="local")
             first = part * height
             seen = keys
             if reach is not None:
                 last = tirx.min(first + height, rows) - 1
-                seen = tirx.min(_rounded_up(reach(first, last), lanes), keys)
-            length = _rounded_up(seen, tile.columns)
+                seen = tirx.min(rounded_up(reach(first, last), lanes), keys)
+            length = rounded_up(seen, tile.columns)
             with T.serial(0, tiles) as t:
                 with T.serial(0, tirx.floordiv(length, int64(tile.columns))) as panel:
                     _products(q, k, scores, (b, h, first, t, panel), tile, rows, depth, lanes)
@@ -90,7 +87,7 @@ def blocked_attention(
                 def masked(n: Any, product: Any, at: Any = at) -> Any:
                     return score(b, h, at, n, product)
 
-                _softmax_row(scores, sums, row, masked, seen, length, lanes)
+                softmax_row(scores, row, masked, seen, length, lanes, (sums, [row]))
             with T.serial(0, tiles) as t:
                 _weighted_values(v, scores, sums, result, (b, h, first, t), tile, rows, seen, width, lanes)
 
@@ -128,7 +125,8 @@ def _tiles_a_block(rows: int | None, keys: int | None, tile: PackedTile) -> int:
     return -(-total // -(-total // fitting))
 
 
-def _rounded_up(number: Any, multiple: int) -> Any:
+def rounded_up(number: Any, multiple: int) -> Any:
+    """``number``, or the least multiple above it."""
     size = known(number)
     if size is not None:
         return int64(-(-size // multiple) * multiple)
@@ -138,7 +136,7 @@ def _rounded_up(number: Any, multiple: int) -> Any:
 def _packed_keys(context: Context, key: Expr, columns: int) -> Expr:
     """``[B, H, N, D]`` to ``[B, H, ⌈N / columns⌉, D, columns]``, filled up with zeros."""
     batch, heads, keys, depth = shape_of(key)
-    panels = tirx.floordiv(_rounded_up(keys, columns), int64(columns))
+    panels = tirx.floordiv(rounded_up(keys, columns), int64(columns))
     whole = known(keys) is not None and int(known(keys) or 0) % columns == 0
 
     def define(data: te.Tensor) -> te.Tensor:
@@ -160,7 +158,7 @@ def _products(
     b, h, first, t, panel = place
     vectors = tile.columns // lanes
     total = T.sblock_alloc_buffer((tile.rows, tile.columns), "float32", scope="local")
-    _fill_zero(total, tile.rows, vectors, lanes)
+    fill_zero(total, tile.rows, vectors, lanes)
     with T.serial(0, depth) as d, T.unroll(0, tile.rows) as r, T.unroll(0, vectors) as v:
         with T.vectorized(0, lanes) as lane:
             row = tirx.min(first + t * tile.rows + r, rows - 1)
@@ -172,10 +170,22 @@ def _products(
         T.buffer_store(scores, total[r, column], [t * tile.rows + r, panel * tile.columns + column])
 
 
-def _softmax_row(
-    scores: Any, sums: Any, row: Any, masked: Callable[..., Any], keys: Any, length: Any, lanes: int
+def softmax_row(
+    scores: Any,
+    row: Any,
+    masked: Callable[..., Any],
+    keys: Any,
+    length: Any,
+    lanes: int,
+    sum_at: tuple[Any, list[Any]],
+    peak_at: tuple[Any, list[Any]] | None = None,
 ) -> None:
-    """exp(logit - largest logit) over one row of scores, in place, and its sum."""
+    """exp(logit - largest logit) over one row of scores, in place.
+
+    Args:
+        length: ``keys`` rounded up to whole registers; scores beyond the keys become zero.
+        sum_at, peak_at: buffer and place for the sum, and for the largest logit.
+    """
     lowest = s.lowest("float32")
     peak = T.sblock_alloc_buffer((lanes,), "float32", scope="local")
     whole = tirx.floordiv(keys, int64(lanes))
@@ -196,7 +206,9 @@ def _softmax_row(
     elif known(length) != known(keys):
         with T.serial(0, length - keys) as rest:
             T.buffer_store(scores, lowest, [row, keys + rest])
-    _fold(peak, tirx.max, lanes)
+    fold(peak, tirx.max, lanes)
+    if peak_at is not None:
+        T.buffer_store(peak_at[0], peak[0], peak_at[1])
     # A row of -inf alone would be exp(-inf + inf): keep it at zero.
     top = tirx.Select(tirx.EQ(peak[0], lowest), s.constant(0, "float32"), peak[0])
     shift = T.sblock_alloc_buffer((1,), "float32", scope="local")
@@ -210,8 +222,8 @@ def _softmax_row(
             T.buffer_store(scores, s.exp_of_nonpositive(scores[row, n] - shift[0]), [row, n])
         with T.vectorized(0, lanes) as lane:
             T.buffer_store(total, total[lane] + scores[row, chunk * lanes + lane], [lane])
-    _fold(total, lambda a, b: a + b, lanes)
-    T.buffer_store(sums, total[0], [row])
+    fold(total, lambda a, b: a + b, lanes)
+    T.buffer_store(sum_at[0], total[0], sum_at[1])
 
 
 def _weighted_values(
@@ -233,7 +245,7 @@ def _weighted_values(
     at_once = max(n for n in range(1, vectors + 1) if vectors % n == 0 and (n == 1 or n * tile.rows <= 24))
     with T.serial(0, vectors // at_once) as group:
         total = T.sblock_alloc_buffer((tile.rows, at_once * lanes), "float32", scope="local")
-        _fill_zero(total, tile.rows, at_once, lanes)
+        fill_zero(total, tile.rows, at_once, lanes)
         with T.serial(0, keys) as n, T.unroll(0, tile.rows) as r, T.unroll(0, at_once) as c:
             with T.vectorized(0, lanes) as lane:
                 column = c * lanes + lane
@@ -250,12 +262,13 @@ def _weighted_values(
                     T.buffer_store(result, mean, [b, h, row, group * (at_once * lanes) + column])
 
 
-def _fill_zero(buffer: Any, rows: int, vectors: int, lanes: int) -> None:
+def fill_zero(buffer: Any, rows: int, vectors: int, lanes: int) -> None:
+    """Zeroes a tile in registers."""
     with T.unroll(0, rows) as r, T.unroll(0, vectors) as v, T.vectorized(0, lanes) as lane:
         T.buffer_store(buffer, s.constant(0, "float32"), [r, v * lanes + lane])
 
 
-def _fold(buffer: Any, operation: Callable[[Any, Any], Any], lanes: int) -> None:
+def fold(buffer: Any, operation: Callable[[Any, Any], Any], lanes: int) -> None:
     """Combines a register's lanes into the first, half by half."""
     half = lanes // 2
     while half >= 1:

@@ -17,6 +17,7 @@ from graphopt.codegen.relax.dtypes import tvm_dtype
 from graphopt.codegen.relax.symbols import SymbolTable, int64
 from graphopt.codegen.schedules.cpu.tiling import Registers
 from graphopt.codegen.schedules.cuda.tiles import Capability
+from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE
 
 Expr = Any
 """A Relax expression whose type is a tensor of known rank."""
@@ -37,6 +38,10 @@ _OPAQUE = 8
 
 class Unsupported(Exception):
     """Raised by converters: the operator is used in a way that they do not handle."""
+
+
+class Declined(Exception):
+    """Raised by converters, before they emit anything: the operator's decomposition is to take this use."""
 
 
 def shape_of(x: Expr) -> Shape:
@@ -183,6 +188,8 @@ class Context:
         inputs: Sequence[Expr],
         outputs: Sequence[TensorSpec],
         define: Callable[..., None],
+        *,
+        rule: str | None = None,
     ) -> list[Expr]:
         """Emits a call of a kernel that is written as loops (scans, sorts, scatters).
 
@@ -192,12 +199,15 @@ class Context:
             outputs: shape and dtype of each result.
             define: takes the input buffers and the output buffers and writes the loop nest with
                 ``tvm.script.ir_builder.tirx``.
+            rule: the name of its schedule, if its loops stand as they are to be run; None: a rule of the
+                target is to arrange them.
         """
+        attributes = {"tirx.noalias": True} | ({} if rule is None else {RULE_ATTRIBUTE: rule})
         specs = [*((shape_of(x), dtype_of(x)) for x in inputs), *outputs]
 
         def build(sizes: Sequence[tirx.Var]) -> tirx.PrimFunc:
             with IRBuilder() as ib, T.prim_func(private=True, s_tir=True):
-                T.func_attr({"tirx.noalias": True})
+                T.func_attr(attributes)
                 arguments = [T.arg(f"x{i}", T.Buffer(s, d)) for i, (s, d) in enumerate(specs[: len(inputs)])]
                 for size in sizes:
                     T.arg(size.name, size)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphopt._torch import is_composite, make_fx
+from graphopt._torch import enable_python_dispatcher, is_composite, make_fx
 from graphopt.dialect.registry import get as dialect_op
 from graphopt.dialect.registry import is_dialect
 from graphopt.ir.propagation import propagate
@@ -56,7 +56,9 @@ def decompose_node(node: fx.Node, table: Mapping[Any, Any]) -> Expansion | None:
         return target(*args, **kwargs)
 
     fakes = [n.meta["val"] for n in operands]
-    module = make_fx(call, decomposition_table=decompositions, _allow_non_fake_inputs=True)(*fakes)
+    trace = make_fx(call, decomposition_table=decompositions, _allow_non_fake_inputs=True)
+    with enable_python_dispatcher():  # torch's C++ bodies of recurrent layers write in place
+        module = trace(*fakes)
     propagate(module, only_missing=True)
     if any(n.target is target for n in module.graph.nodes):
         return None

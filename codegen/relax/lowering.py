@@ -14,7 +14,7 @@ from torch import fx
 from tvm import relax, tirx
 
 from graphopt.codegen.relax import channels_last
-from graphopt.codegen.relax.context import Context, Expr, Unsupported, constant_expr
+from graphopt.codegen.relax.context import Context, Declined, Expr, Unsupported, constant_expr
 from graphopt.codegen.relax.control_flow import convert_control_flow
 from graphopt.codegen.relax.decompose import decompose_node
 from graphopt.codegen.relax.dtypes import tvm_dtype
@@ -200,8 +200,11 @@ class Lowering:
                 raise Unsupported("not for complex tensors")
             if entry is None:
                 self._expand(node, blame)
-            else:
+                return
+            try:
                 self.env[node] = self._convert(node, entry)
+            except Declined:
+                self._expand(node, blame)
         except Unsupported as error:
             self._problem(blame, str(node.target), str(error))
             self.env[node] = self._stand_in(node)

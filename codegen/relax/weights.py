@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -12,6 +13,10 @@ aten = torch.ops.aten
 _VIEWS = frozenset({
     aten.permute.default, aten.t.default, aten.transpose.int, aten.view.default, aten.reshape.default,
     aten.squeeze.dim, aten.squeeze.default, aten.unsqueeze.default, aten.clone.default,
+    aten.select.int, aten.slice.Tensor,
+})  # fmt: skip
+_PARTS = frozenset({
+    aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default, aten.unbind.int,
 })  # fmt: skip
 
 
@@ -24,10 +29,19 @@ def weight_of(node: Any) -> torch.Tensor | None:
         for part in str(node.target).split("."):
             value = getattr(value, part)
         return value.detach() if isinstance(value, torch.Tensor) else None
-    if node.op != "call_function" or node.target not in _VIEWS:
+    if node.op != "call_function":
         return None
+    if node.target is operator.getitem:
+        source: Any = node.args[0]
+        parts = _applied(source) if source.target in _PARTS else None
+        return None if parts is None else parts[node.args[1]]
+    return _applied(node) if node.target in _VIEWS else None
+
+
+def _applied(node: Any) -> Any:
+    """A function of a weight and numbers, computed."""
     source, *rest = node.args
     if node.all_input_nodes != [source]:  # a size that is computed
         return None
     base = weight_of(source)
-    return None if base is None else node.target(base, *rest, **node.kwargs)  # type: ignore[operator]
+    return None if base is None else node.target(base, *rest, **node.kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from graphopt._torch import is_constraint_violation
+from graphopt._torch import is_constraint_violation, recurrent_layers_of_any_length
 from graphopt.errors import InputError
 from graphopt.frontends.deferred import broken_assumption
 from graphopt.frontends.dynamic_shapes import DynamicAxes, DynamicShapes
@@ -92,14 +93,17 @@ def _export(
     """
 
     def run(dynamic_shapes: Any, *, defer: bool) -> ExportedProgram:
-        return torch.export.export(
-            module,
-            args,
-            kwargs,
-            dynamic_shapes=dynamic_shapes,
-            strict=False,
-            prefer_deferred_runtime_asserts_over_guards=defer,
-        )
+        with recurrent_layers_of_any_length(), warnings.catch_warnings():
+            # torch's own recurrent layers keep a list of their weights, and are warned about.
+            warnings.filterwarnings("ignore", r"The tensor attributes? self\..*_flat_weights", UserWarning)
+            return torch.export.export(
+                module,
+                args,
+                kwargs,
+                dynamic_shapes=dynamic_shapes,
+                strict=False,
+                prefer_deferred_runtime_asserts_over_guards=defer,
+            )
 
     try:
         exported = run(axes.named(module), defer=True)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from benchmarks.kernel_fuzz import run
-from graphopt.codegen.relax import blocked_attention
+from graphopt.codegen.relax import blocked_attention, split_attention
 from graphopt.fuzz.kernels import FAMILIES, KernelFamily
 
 SEEDS = range(5)
@@ -30,12 +30,12 @@ def test_cases_are_reproducible() -> None:
 
 def test_a_wrong_kernel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A softmax that forgets its last key."""
-    original = blocked_attention._softmax_row
+    original = blocked_attention.softmax_row
 
-    def forgetful(*arguments: Any) -> None:
-        *before, keys, length, lanes = arguments
-        original(*before, keys - 1, length, lanes)
+    def forgetful(scores: Any, row: Any, masked: Any, keys: Any, *rest: Any) -> None:
+        original(scores, row, masked, keys - 1, *rest)
 
-    monkeypatch.setattr(blocked_attention, "_softmax_row", forgetful)
+    for module in (blocked_attention, split_attention):
+        monkeypatch.setattr(module, "softmax_row", forgetful)
     family = next(f for f in FAMILIES if f.name == "attention")
     assert run(family, 0, "cpu")[0] == "wrong"

@@ -158,3 +158,22 @@ cases(overloads("scaled_dot_product_attention"), _qkv, lambda t: (*_qkv(t), t(5,
       lambda t: (t(2, 2, t.n, 8), t(2, 2, t.n, 8), t(2, 2, t.n, 8), None, 0.0, True, 0.3),
       lambda t: (t(2, 4, t.n, 8), t(2, 2, t.n, 8), t(2, 2, t.n, 8), None, 0.0, True, None, True),
       lambda t: (t(2, 5, 8), t(2, 6, 8), t(2, 6, 8), torch.tensor([[True] * 6] * 4 + [[False] * 6])))  # fmt: skip
+
+
+def _recurrent(t: Maker, gates: int, both: bool) -> tuple[object, ...]:
+    """States and weights of one layer, and its options but the last."""
+    sides = 2 if both else 1
+    states = [t(sides, t.n, 4) for _ in range(2 if gates == 4 else 1)]
+    weights = [
+        w for _ in range(sides) for w in (t(gates * 4, 3), t(gates * 4, 4), t(gates * 4), t(gates * 4))
+    ]
+    return states if gates == 4 else states[0], weights, True, 1, 0.0, False, both
+
+
+for _both in (False, True):
+    cases(overloads("lstm.input"), lambda t, b=_both: (t(5, t.n, 3), *_recurrent(t, 4, b), False))
+    cases(overloads("gru.input"), lambda t, b=_both: (t(t.n, 5, 3), *_recurrent(t, 3, b), True))
+    cases(
+        overloads("rnn_tanh.input", "rnn_relu.input"),
+        lambda t, b=_both: (t(5, t.n, 3), *_recurrent(t, 1, b), False),
+    )

@@ -19,6 +19,7 @@ _FAMILIES = (
     "padding",
     "scan",
     "attention",
+    "recurrent",
     "complex",
     "dialect",
 )

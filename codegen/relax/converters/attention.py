@@ -12,7 +12,7 @@ from torch import fx
 from tvm import te, tirx
 
 from graphopt.codegen.relax import scalars as s
-from graphopt.codegen.relax.blocked_attention import FEWEST_QUERIES, blocked_attention
+from graphopt.codegen.relax.blocked_attention import blocked_attention
 from graphopt.codegen.relax.context import Context, Expr, Unsupported, dtype_of, rank_of, shape_of
 from graphopt.codegen.relax.converters.linear import product
 from graphopt.codegen.relax.converters.shape import permute_axes
@@ -21,6 +21,7 @@ from graphopt.codegen.relax.elementwise import load
 from graphopt.codegen.relax.gemm import gemm, on_gpu
 from graphopt.codegen.relax.registry import converter
 from graphopt.codegen.relax.rows import reduce_rows
+from graphopt.codegen.relax.split_attention import MOST_QUERIES, split_attention
 from graphopt.codegen.relax.symbols import int64, known
 from graphopt.codegen.relax.weights import weight_of
 
@@ -106,14 +107,22 @@ def _fits_blocks(context: Context, query: Expr, key: Expr, value: Expr) -> bool:
         for a, b in zip(shape_of(query)[:-2], shape_of(other)[:-2], strict=True)
     ):
         return False
-    rows, width = known(shape_of(query)[-2]), known(shape_of(value)[-1])
-    if (
-        width is None
-        or known(shape_of(query)[-1]) is None
-        or 4 * gcd(width, context.registers.lanes) < context.registers.lanes
-    ):
+    depth, width = known(shape_of(query)[-1]), known(shape_of(value)[-1])
+    if depth is None or width is None or not _fills_vectors(context, width):
         return False
-    return rows is None or rows >= FEWEST_QUERIES
+    return not _are_few(query) or _fills_vectors(context, depth) or int(known(shape_of(query)[-2]) or 0) >= 4
+
+
+def _fills_vectors(context: Context, size: int) -> bool:
+    """A quarter of a register at least."""
+    assert context.registers is not None
+    return 4 * gcd(size, context.registers.lanes) >= context.registers.lanes
+
+
+def _are_few(query: Expr) -> bool:
+    """Whether keys would be packed for too few queries."""
+    rows = known(shape_of(query)[-2])
+    return rows is not None and rows <= MOST_QUERIES
 
 
 def _in_blocks(
@@ -147,6 +156,8 @@ def _in_blocks(
         return tirx.Select(together, tirx.floormod(last, length), length - 1) + 1
 
     q, k, v = (with_heads(x) for x in (query, key, value))
+    if _are_few(query) and _fills_vectors(context, int(known(shape_of(query)[-1]) or 0)):
+        return split_attention(context, q, k, v, masks, logit)
     return blocked_attention(context, q, k, v, masks, logit, reach if causal else None)
 
 

@@ -10,6 +10,7 @@ from graphopt.codegen.schedules.blocks import Block, inline_producers, loop_exte
 from graphopt.codegen.schedules.cpu.guarded import mark_likely
 from graphopt.codegen.schedules.cpu.parallel import work_is_large
 from graphopt.codegen.schedules.cpu.tiling import Registers, count, vector_width
+from graphopt.codegen.schedules.cpu.transposed import schedule_transposed
 from graphopt.codegen.schedules.decisions import Decisions
 from graphopt.codegen.schedules.rule import TunableRule
 from graphopt.codegen.targets import Target
@@ -46,6 +47,8 @@ def schedule_spatial(schedule: s_tir.Schedule, handle: Any, target: Target, deci
     if not isinstance(block.stmt.body, tirx.BufferStore):
         # A loop nest of its own (a sort, a scan) for each row: rows run in parallel, as they are.
         schedule.parallel(schedule.fuse(*loops) if len(loops) > 1 else loops[0])
+        return
+    if schedule_transposed(schedule, block, target, decisions):
         return
     if _is_linear(block):
         loops = [schedule.fuse(*loops)] if len(loops) > 1 else loops

@@ -28,7 +28,7 @@ from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.parallel import parallelize
 from graphopt.codegen.schedules.cpu.tiling import Registers, count
 from graphopt.codegen.schedules.decisions import Decisions
-from graphopt.codegen.schedules.extents import mapped
+from graphopt.codegen.schedules.extents import mapped, name_extents, restore_extents
 from graphopt.codegen.schedules.rule import NotApplicable, TunableRule
 from graphopt.codegen.targets import Target
 
@@ -65,6 +65,15 @@ def _applies(func: tirx.PrimFunc, target: Target) -> bool:
 
 
 def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_tir.Schedule:
+    """A matrix product has rows whose number may be computed, such as ``5 * batch``."""
+    result = next(b for b in top_blocks(schedule) if not schedule.get_consumers(b.handle))
+    if any(len(b.axes) > len(result.axes) + 2 for b in top_blocks(schedule)):
+        return _arrange(schedule, target, decisions)  # windows: what is proved of them needs the expressions
+    schedule, names = name_extents(schedule, result)
+    return restore_extents(_arrange(schedule, target, decisions), names)
+
+
+def _arrange(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_tir.Schedule:
     main, (rows, columns, inside, row_axis) = next(
         (block, tile) for block in top_blocks(schedule) if (tile := annotated_tile(block)) is not None
     )

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 
 from graphopt._torch import scan_op
 from graphopt.frontends.onnx.call import Call
-from graphopt.frontends.onnx.converters.loops import LONGEST_UNROLLED
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
 State = tuple[torch.Tensor, ...]
@@ -65,6 +64,10 @@ def _apply(function: Callable[..., torch.Tensor], parameters: list[float], x: to
     return function(x, *parameters)
 
 
+_LONGEST_UNROLLED = 8
+"""More steps than this are a loop, which compiles in the time of one step."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """One direction: W [gates*H, I], R [gates*H, H], input and recurrent biases [gates*H], P [3*H]."""
@@ -77,7 +80,7 @@ class Weights:
 
 
 Step = Callable[[Weights, torch.Tensor, State], State]
-"""From X [B, I] and the state to the next state."""
+"""From what X contributes to the gates, X Wᵀ + bias [B, gates*H], and the state to the next state."""
 
 
 def lstm_step(functions: list[Activation], clip: Activation, coupled: bool) -> Step:
@@ -90,7 +93,7 @@ def lstm_step(functions: list[Activation], clip: Activation, coupled: bool) -> S
     def step(weights: Weights, x: torch.Tensor, state: State) -> State:
         hidden, cell = state
         p_i, p_o, p_f = (None,) * 3 if weights.peepholes is None else weights.peepholes.chunk(3)
-        gates = x @ weights.w.t() + hidden @ weights.r.t() + weights.w_bias + weights.r_bias
+        gates = x + hidden @ weights.r.t() + weights.r_bias
         i, o, forget, candidate = gates.chunk(4, dim=-1)
         i = f(peep(i, p_i, cell))
         forget = 1 - i if coupled else f(peep(forget, p_f, cell))
@@ -109,7 +112,7 @@ def gru_step(functions: list[Activation], clip: Activation, reset_last: bool) ->
         size = weights.r.shape[1]
         r_gates, r_hidden = weights.r.split([2 * size, size])
         b_gates, b_hidden = weights.r_bias.split([2 * size, size])
-        z, reset, candidate = (x @ weights.w.t() + weights.w_bias).chunk(3, dim=-1)
+        z, reset, candidate = x.chunk(3, dim=-1)
         z_more, reset_more = (hidden @ r_gates.t() + b_gates).chunk(2, dim=-1)
         z, reset = f(clip(z + z_more)), f(clip(reset + reset_more))
         if reset_last:
@@ -126,8 +129,7 @@ def rnn_step(functions: list[Activation], clip: Activation) -> Step:
     (f,) = functions
 
     def step(weights: Weights, x: torch.Tensor, state: State) -> State:
-        sums = x @ weights.w.t() + state[0] @ weights.r.t() + weights.w_bias + weights.r_bias
-        return (f(clip(sums)),)
+        return (f(clip(x + state[0] @ weights.r.t() + weights.r_bias)),)
 
     return step
 
@@ -137,15 +139,17 @@ def run_cell(
 ) -> tuple[torch.Tensor, State]:
     """Runs a cell over X [S, B, I]: outputs [S, B, H] and the state after each sequence.
 
-    A small known number of steps is unrolled; others are a ``scan``.  Outputs beyond the length of a
-    sequence [B] are zero; its state stays what it was.
+    What the input contributes is one product for all steps.  A small known number of steps is unrolled;
+    others are a ``scan``.  Outputs beyond the length of a sequence [B] are zero; its state stays what it was.
     """
     steps = x.shape[0]
-    if not isinstance(steps, int) or steps > LONGEST_UNROLLED:
-        return _scan_cell(step, weights, x, state, lengths)
+    gates = x @ weights.w.t() + weights.w_bias
+    if not isinstance(steps, int) or steps > _LONGEST_UNROLLED:
+        return _scan_cell(step, weights, gates, state, lengths)
     outputs = []
     for t in range(steps):
-        output, state = _masked(step(weights, x[t], state), state, None if lengths is None else t < lengths)
+        alive = None if lengths is None else t < lengths
+        output, state = _masked(step(weights, gates[t], state), state, alive)
         outputs.append(output)
     return torch.stack(outputs), state
 
@@ -160,9 +164,9 @@ def _masked(new: State, old: State, alive: torch.Tensor | None) -> tuple[torch.T
 
 
 def _scan_cell(
-    step: Step, weights: Weights, x: torch.Tensor, state: State, lengths: torch.Tensor | None
+    step: Step, weights: Weights, gates: torch.Tensor, state: State, lengths: torch.Tensor | None
 ) -> tuple[torch.Tensor, State]:
-    given = {f.name: getattr(weights, f.name) for f in fields(weights)}
+    given = {f.name: getattr(weights, f.name) for f in fields(weights) if not f.name.startswith("w")}
     names = [name for name, tensor in given.items() if tensor is not None]
     operands = [given[name] for name in names] + ([] if lengths is None else [lengths])
     count = len(state)
@@ -173,8 +177,8 @@ def _scan_cell(
         output, after = _masked(step(own, row, before), before, None if lengths is None else t < rest[-1])
         return (*(s.clone() for s in after), output.clone())
 
-    places = torch.arange(x.shape[0], dtype=torch.int64)
-    *after, outputs = scan_op(body, list(state), [x, places], tuple(operands))
+    places = torch.arange(gates.shape[0], dtype=torch.int64)
+    *after, outputs = scan_op(body, list(state), [gates, places], tuple(operands))
     return outputs, tuple(after)
 
 
