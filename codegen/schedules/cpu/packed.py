@@ -24,6 +24,7 @@ from tvm.sym import Analyzer
 
 from graphopt.codegen.schedules.blocks import SPATIAL, Block, loop_extent, top_blocks
 from graphopt.codegen.schedules.cpu.borders import clip_windows
+from graphopt.codegen.schedules.cpu.dots import DotProduct, Dots, dot_intrinsic
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.parallel import parallelize
 from graphopt.codegen.schedules.cpu.tiling import Registers, count
@@ -39,6 +40,10 @@ where rows stand in the result, counted from its end.
 The block's independent axes are ``(*outer, rows, panels, columns)``.
 """
 
+DOT_GROUP = "graphopt.dot_group"
+"""Annotation of a packed product's block whose innermost reduced axis is a group of narrow numbers, which
+one instruction (:mod:`graphopt.codegen.schedules.cpu.dots`) multiplies and adds."""
+
 PADDED, PADDED_PLANES = "padded", "padded_planes"
 """Names of stages that copy an image, ``[N, H, W, C]`` or ``[N, C, H, W]``, into one with a border."""
 
@@ -53,6 +58,19 @@ def annotated_tile(block: Block) -> tuple[int, int, bool, int] | None:
         return None
     rows, columns, inside, row_axis = (int(v) for v in value)
     return rows, columns, bool(inside), row_axis
+
+
+def annotated_dot(block: Block, target: Target) -> DotProduct | None:
+    """The instruction for a block with :data:`DOT_GROUP`; None for other blocks."""
+    if DOT_GROUP not in dict(block.stmt.annotations):
+        return None
+    dots = Dots.of(target)
+    right = str(block.stmt.reads[1].source.dtype)
+    left = str(block.stmt.reads[0].source.dtype)
+    for dot in (dots.bytes, dots.words, dots.bfloat16):
+        if dot is not None and (dot.left, dot.right) == (left, right):
+            return dot
+    raise NotApplicable(f"no instruction for {left} times {right}")
 
 
 def _applies(func: tirx.PrimFunc, target: Target) -> bool:
@@ -73,8 +91,12 @@ def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_
     spatial = [x for x, a in zip(loops, main.axes, strict=True) if a.kind == SPATIAL]
     reduced = [x for x, a in zip(loops, main.axes, strict=True) if a.kind != SPATIAL]
     *outer, row, panel, column = spatial
+    dot = annotated_dot(main, target)
+    group = [] if dot is None else [reduced.pop()]
     tiles, row = schedule.split(row, factors=[None, rows])
-    lanes = gcd(columns, Registers.of(target).lanes)
+    lanes = gcd(columns, Registers.of(target).lanes if dot is None else dot.widest)
+    if dot is not None and lanes not in dict(dot.instructions):
+        raise NotApplicable(f"no instruction for {lanes} sums")
     vectors, lane = schedule.split(column, factors=[None, lanes])
     band = None if inside else _band(stages, main, target)
     if band is not None:
@@ -88,7 +110,7 @@ def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_
     if unrolled > 1:
         reduced[-1:] = schedule.split(reduced[-1], factors=[None, unrolled])
         schedule.unroll(reduced[-1])
-    schedule.reorder(*order, *reduced, row, vectors, lane)
+    schedule.reorder(*order, *reduced, row, vectors, lane, *group)
     for block in stages:
         if band is not None:
             schedule.compute_at(block.handle, bands)
@@ -96,7 +118,8 @@ def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_
             schedule_spatial(schedule, block.handle, target, decisions)
     schedule.reverse_compute_at(last.handle, order[-1])
     schedule.set_scope(main.handle, 0, "local")
-    schedule.vectorize(lane)
+    if dot is None:
+        schedule.vectorize(lane)
     schedule.unroll(vectors)
     schedule.unroll(row)
     if inside:
@@ -104,7 +127,10 @@ def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_
         schedule.unroll(reduced[-1])
     lane_name = _vectorize_write(schedule, last, columns, lanes)
     parallelize(schedule, order if band is None else order[:2], target, decisions, work)
-    schedule.decompose_reduction(main.handle, reduced[0])
+    start = schedule.decompose_reduction(main.handle, reduced[0])
+    if dot is not None:
+        schedule.vectorize(schedule.get_loops(start)[-1])
+        schedule.tensorize(lane, dot_intrinsic(dot, lanes))
     schedule = clip_windows(schedule, main.name)
     return _guard(schedule, last.name, {row_axis: rows, -1: columns}, lane_name)
 
