@@ -97,8 +97,11 @@ def narrow_matmul(
     tile = _tile(context, factor, known(rows), outputs, size)
     panels = _panels(weight.T.reshape(size, outputs), tile.columns, group)
 
+    prepare = None if factor.direct and size % group == 0 else lambda data: _whole_groups(data, size, factor)
+    x, inside = _prepared(context, x, factor, prepare)
+
     def define(data: te.Tensor, packed: te.Tensor, *offset: te.Tensor) -> te.Tensor:
-        data = _whole_groups(data, size, factor)
+        data = inside(data)
         k = te.reduce_axis((0, -(-size // group)), "k")
 
         def left(outer: Sequence[Any], row: Any, element: Any) -> Any:
@@ -141,8 +144,14 @@ def narrow_conv2d(
     panels = _panels(wide.reshape(-1, weight.shape[0]), tile.columns, group)
     panels = panels.reshape(panels.shape[0], *taps, groups, *panels.shape[2:])
 
+    def prepare(data: te.Tensor) -> te.Tensor:
+        return _image(data, channels, groups * group, padding, factor, planes)
+
+    ready = factor.direct and channels % group == 0 and not any(padding) and not planes
+    x, inside = _prepared(context, x, factor, None if ready else prepare)
+
     def define(data: te.Tensor, packed: te.Tensor, *offset: te.Tensor) -> te.Tensor:
-        data = _image(data, channels, groups * group, padding, factor, planes)
+        data = inside(data)
         kh, kw = (te.reduce_axis((0, n), f"k{i}") for i, n in enumerate(taps))
         channel = te.reduce_axis((0, groups), "c")
 
@@ -157,6 +166,18 @@ def narrow_conv2d(
 
     operands = [x, context.constant(panels), *_offset(context, factor, weight, bias)]
     return context.kernel("narrow_conv2d", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
+
+
+def _prepared(
+    context: Context, x: Expr, factor: Factor, prepare: Callable[[te.Tensor], te.Tensor] | None
+) -> tuple[Expr, Callable[[te.Tensor], te.Tensor]]:
+    """The left operand, and what is to be done with it inside of the kernel."""
+    if prepare is None:
+        return x, lambda data: data
+    if factor.dot.left == "bfloat16":
+        # Inside of a kernel TVM holds all bfloat16 as float32, which the instruction does not take.
+        return context.kernel("pairs", [x], prepare), lambda data: data
+    return x, prepare
 
 
 def _product(
@@ -218,8 +239,6 @@ def _offset(
 def _whole_groups(data: te.Tensor, depth: int, factor: Factor) -> te.Tensor:
     """Rows of ``depth`` elements as the instruction takes them; what fills a group up meets weights of zero."""
     whole = -(-depth // factor.dot.group) * factor.dot.group
-    if factor.direct and whole == depth:
-        return data
 
     def element(*index: Any) -> Any:
         *outer, k = index
@@ -232,8 +251,6 @@ def _image(
     data: te.Tensor, channels: int, whole: int, padding: Sequence[int], factor: Factor, planes: bool
 ) -> te.Tensor:
     """The image with its border and whole groups of channels, as the instruction takes them."""
-    if factor.direct and whole == channels and not any(padding) and not planes:
-        return data
     top, left, bottom, right = padding
     batch, height, width = data.shape[0], *(data.shape[2:] if planes else data.shape[1:3])
 

@@ -161,16 +161,42 @@ def _in_loops(dot: DotProduct, lanes: int, a: Any, b: Any, c: Any) -> None:
 
 def _at_once(dot: DotProduct, lanes: int, instruction: str, a: Any, b: Any, c: Any) -> None:
     elements = lanes * dot.group
-    # LLVM's intrinsic of VPDPBUSD takes bytes of no sign on both sides.
-    operand = f"int8x{elements}" if dot.left == "uint8" else f"{dot.left}x{elements}"
-    group = tirx.BufferLoad(a, [tirx.Ramp(0, 1, dot.group)])
-    shared = tirx.Broadcast(tirx.reinterpret("int32", group), lanes)
-    left = tirx.reinterpret(operand, shared)
+    # LLVM's intrinsic of VPDPBUSD takes bytes of no sign on both sides, and TVM has no values of bfloat16.
+    operand = {"uint8": "int8", "bfloat16": "int16"}.get(dot.left, dot.left)
+    shared = tirx.Broadcast(tirx.reinterpret("int32", a.vload([0], f"{dot.left}x{dot.group}")), lanes)
+    left = tirx.reinterpret(f"{operand}x{elements}", shared)
     right = b.vload([0, 0], f"{dot.right}x{elements}")
-    total = tirx.BufferLoad(c, [tirx.Ramp(0, 1, lanes)])
-    result = f"{dot.total}x{lanes}"
-    if dot.accumulates:
+    total, result = c.vload([0], f"{dot.total}x{lanes}"), f"{dot.total}x{lanes}"
+    if dot.left == "bfloat16":
+        right = tirx.reinterpret(f"int16x{elements}", right)
+        value = tirx.call_pure_extern(result, _wrapper(instruction), total, left, right)
+    elif dot.accumulates:
         value = tirx.call_llvm_pure_intrin(result, instruction, total, left, right)
     else:
         value = total + tirx.call_llvm_pure_intrin(result, instruction, left, right)
     T.buffer_store(c, value, [tirx.Ramp(0, 1, lanes)])
+
+
+def _wrapper(instruction: str) -> str:
+    return f"graphopt_{instruction.removeprefix('llvm.').replace('.', '_')}"
+
+
+def dot_source(dot: DotProduct, lanes: int) -> str | None:
+    """LLVM IR that a kernel with the instruction needs beside it; None where it needs none.
+
+    TVM turns every bfloat16 into bits of 16 before LLVM sees it, which has an own type for them: a function
+    between the two converts, and is inlined.
+    """
+    if dot.left != "bfloat16":
+        return None
+    instruction, wide = dict(dot.instructions)[lanes], 2 * lanes
+    total, pairs, bits = f"<{lanes} x float>", f"<{wide} x bfloat>", f"<{wide} x i16>"
+    return f"""
+declare {total} @{instruction}({total}, {pairs}, {pairs})
+define linkonce_odr {total} @{_wrapper(instruction)}({total} %c, {bits} %a, {bits} %b) alwaysinline nounwind {{
+  %x = bitcast {bits} %a to {pairs}
+  %y = bitcast {bits} %b to {pairs}
+  %r = call {total} @{instruction}({total} %c, {pairs} %x, {pairs} %y)
+  ret {total} %r
+}}
+"""

@@ -24,7 +24,7 @@ from tvm.sym import Analyzer
 
 from graphopt.codegen.schedules.blocks import SPATIAL, Block, loop_extent, top_blocks
 from graphopt.codegen.schedules.cpu.borders import clip_windows
-from graphopt.codegen.schedules.cpu.dots import DotProduct, Dots, dot_intrinsic
+from graphopt.codegen.schedules.cpu.dots import DotProduct, Dots, dot_intrinsic, dot_source
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.parallel import parallelize
 from graphopt.codegen.schedules.cpu.tiling import Registers, count
@@ -131,6 +131,9 @@ def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_
     if dot is not None:
         schedule.vectorize(schedule.get_loops(start)[-1])
         schedule.tensorize(lane, dot_intrinsic(dot, lanes))
+        source = dot_source(dot, lanes)
+        if source is not None:
+            schedule.annotate(schedule.get_loops(last.handle)[0], "pragma_import_llvm", source)
     schedule = clip_windows(schedule, main.name)
     return _guard(schedule, last.name, {row_axis: rows, -1: columns}, lane_name)
 
