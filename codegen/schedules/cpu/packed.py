@@ -188,11 +188,17 @@ def _inline_epilogue(schedule: s_tir.Schedule, main: Block) -> Block:
     What has another shape, such as an image that the result is a gate of, follows in loops of its own.
     """
     independent = [a for a in main.axes if a.kind == SPATIAL]
+    result = _only_consumer(schedule, main.handle).name
     while True:
         last = _only_consumer(schedule, main.handle)
         if not last.is_spatial or len(last.axes) != len(independent) - 1:
             raise NotApplicable("what follows the product has another shape")
         consumers = schedule.get_consumers(last.handle)
+        if len(consumers) > 1:
+            # What is inlined is written out at each use: only the result itself is short enough for that.
+            if last.name == result and _inline_between(schedule, last, consumers):
+                continue
+            break
         if not consumers or not _same_extents(last, Block(schedule, consumers[0])):
             break
         schedule.compute_inline(last.handle)
@@ -205,6 +211,16 @@ def _inline_epilogue(schedule: s_tir.Schedule, main: Block) -> Block:
             schedule.compute_inline(block.handle)
     last.refresh()
     return last
+
+
+def _inline_between(schedule: s_tir.Schedule, last: Block, consumers: Sequence[Any]) -> bool:
+    """Inline a step on one of several ways from ``last`` to the result, as ``abs`` in ``y + abs(y)``."""
+    for handle in consumers:
+        step = Block(schedule, handle)
+        if step.is_spatial and schedule.get_consumers(handle) and _same_extents(last, step):
+            schedule.compute_inline(handle)
+            return True
+    return False
 
 
 def _only_consumer(schedule: s_tir.Schedule, handle: Any) -> Block:
