@@ -129,7 +129,9 @@ def dot_intrinsic(dot: DotProduct, lanes: int) -> str:
     """Registers the instruction on vectors of ``lanes`` sums, once; its name for ``Schedule.tensorize``."""
     instruction = dict(dot.instructions)[lanes]
     name = f"graphopt.{instruction.removeprefix('llvm.')}"
-    s_tir.TensorIntrin.register(name, _function(dot, lanes, None), _function(dot, lanes, instruction))
+    plain, at_once = _function(dot, lanes, None), _function(dot, lanes, instruction)
+    # Dots that differ in other widths share the instructions of this one.
+    s_tir.TensorIntrin.register(name, plain, at_once, override=True)
     return name
 
 
