@@ -23,6 +23,8 @@ from graphopt.codegen.relax.converters.pooling import average_window
 from graphopt.codegen.relax.converters.reduction import count
 from graphopt.codegen.relax.elementwise import is_tensor
 from graphopt.codegen.relax.gemm import gemm, gemm_conv2d
+from graphopt.codegen.relax.integers import centred_bytes, packed_factor
+from graphopt.codegen.relax.narrow import half_dot, half_factor, narrow_conv2d
 from graphopt.codegen.relax.packed import (
     depthwise_conv2d,
     divides,
@@ -158,7 +160,9 @@ def _conv_transpose(context: Context, entry: Converter, operands: Sequence[Any])
     """Where the windows do not overlap: a product for each pixel, whose results are the window's pixels."""
     x, _, bias, stride, padding, output_padding, groups, dilation = operands
     weight, offset = _weights(context, bias)
-    if weight is None or weight.ndim != 4 or not _has_kernels(context) or len(context.shape) != 4:
+    if weight is None or weight.ndim != 4 or len(context.shape) != 4:
+        return None
+    if not _has_kernels(context) or (context.gpu is None and context.dtype != "float32"):
         return None
     steps, taps = _pair(stride), list(weight.shape[2:])
     if (
@@ -200,6 +204,8 @@ def _convolved(
     outputs, inputs = weight.shape[:2]
     rest = (weight, offset, strides, [*pads, *pads], dilations, moved(context.shape))
     depthwise = groups == outputs and inputs == 1
+    if context.gpu is None and context.dtype != "float32":
+        return _narrow_convolved(context, x, groups, *rest)
     if context.gpu is not None:
         kernel = gemm_conv2d if groups == 1 and outputs >= 4 else window_conv2d if depthwise else None
         return None if kernel is None else ChannelsLast(kernel(context, channels_last(context, x, 4), *rest))
@@ -212,10 +218,45 @@ def _convolved(
     return None
 
 
+def _narrow_convolved(
+    context: Context, x: Any, groups: int, weight: torch.Tensor, bias: torch.Tensor | None, *rest: Any
+) -> ChannelsLast | None:
+    """A convolution of integers of 8 bits, or of halves, on a CPU."""
+    outputs, inputs = weight.shape[:2]
+    depthwise = groups == outputs and inputs == 1
+    if not (groups == 1 and outputs >= 4 or depthwise and divides(outputs, context)):
+        return None
+    if context.dtype == "int32":
+        centred = centred_bytes(context.node.args[0])
+        packed = None if centred is None else packed_factor(context, centred, weight, padded=any(rest[1]))
+        if centred is None or packed is None or context.held is None:
+            return None
+        x, zero = context.held(centred.node), centred.zero
+        factor, weight = packed
+    else:
+        dot = half_dot(context)
+        if dot is None:
+            return None
+        factor, zero, bias = half_factor(dot, context.dtype), 0, None if bias is None else bias.float()
+    if depthwise and groups > 1:
+        wide = factor.dot.total
+        offset = s.constant(zero, wide)
+
+        def centred_pixel(pixel: Any) -> Any:
+            return s.cast(pixel, wide) - offset if zero else s.cast(pixel, wide)
+
+        held = channels_last(context, x, 4)
+        return ChannelsLast(depthwise_conv2d(context, held, weight, bias, *rest, read=centred_pixel))
+    planes = inputs < 4 and not isinstance(x, ChannelsLast)
+    data = x if planes else channels_last(context, x, 4)
+    return ChannelsLast(narrow_conv2d(context, data, factor, weight, bias, *rest, planes=planes))
+
+
 def _has_kernels(context: Context) -> bool:
     """Whether there are kernels for channels last, for the type that is computed in."""
-    halves = ("float16", "bfloat16") if context.gpu is not None else ()
-    return context.dtype in ("float32", *halves)
+    if context.gpu is not None:
+        return context.dtype in ("float32", "float16", "bfloat16")
+    return context.dtype in ("float32", "int32") or half_dot(context) is not None
 
 
 def _weights(context: Context, bias: Any) -> tuple[torch.Tensor | None, torch.Tensor | None]:

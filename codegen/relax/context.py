@@ -15,6 +15,7 @@ from tvm.script.ir_builder import tirx as T
 
 from graphopt.codegen.relax.dtypes import tvm_dtype
 from graphopt.codegen.relax.symbols import SymbolTable, int64
+from graphopt.codegen.schedules.cpu.dots import Dots
 from graphopt.codegen.schedules.cpu.tiling import Registers
 from graphopt.codegen.schedules.cuda.tiles import Capability
 from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE
@@ -74,6 +75,8 @@ class Context:
         outputs: shape and dtype of each result, from ``node.meta["val"]``.
         registers: vector registers of the CPU that the code is for; None for other targets.
         gpu: capability of the GPU that the code is for; None for other targets.
+        dots: how that CPU multiplies narrow numbers; None for other targets.
+        held: how a node of the program is held, which may be with its channels last.
         channels_last: whether operands and results hold their channels (axis 1) as the last axis.
     """
 
@@ -86,6 +89,8 @@ class Context:
         results: Sequence[torch.Tensor],
         registers: Registers | None = None,
         gpu: Capability | None = None,
+        dots: Dots | None = None,
+        held: Callable[[fx.Node], Any] | None = None,
     ) -> None:
         self.node = node
         self.builder = builder
@@ -94,6 +99,8 @@ class Context:
         self.outputs: list[TensorSpec] = [_spec(r, symbols) for r in results]
         self.registers = registers
         self.gpu = gpu
+        self.dots = dots
+        self.held = held
         self.channels_last = False
 
     @property

@@ -20,6 +20,7 @@ from graphopt.codegen.relax.decompose import decompose_node
 from graphopt.codegen.relax.dtypes import tvm_dtype
 from graphopt.codegen.relax.registry import Converter, complex_table, converter_table
 from graphopt.codegen.relax.symbols import SymbolTable, UnboundSymbol
+from graphopt.codegen.schedules.cpu.dots import Dots
 from graphopt.codegen.schedules.cpu.tiling import Registers
 from graphopt.codegen.schedules.cuda.tiles import Capability
 from graphopt.codegen.targets import Target
@@ -60,7 +61,9 @@ def lower(program: Program, target: Target | None = None) -> LoweredModule:
         InternalError: a converter produced another shape or dtype than the program says.
     """
     registers = Registers.of(target) if target is not None and target.kind != "cuda" else None
-    return Lowering(program, registers, Capability.of(target) if target is not None else None).run()
+    dots = Dots.of(target) if target is not None and target.kind != "cuda" else None
+    gpu = Capability.of(target) if target is not None else None
+    return Lowering(program, registers, gpu, dots).run()
 
 
 @dataclass(frozen=True)
@@ -79,14 +82,18 @@ class Lowering:
         symbols: the program's symbolic sizes, as variables of this function.
         registers: vector registers of the CPU that the code is for; None for other targets.
         gpu: capability of the GPU that the code is for; None for other targets.
+        dots: how that CPU multiplies narrow numbers; None for other targets.
         env: what each node became; images may be held with their channels last.
         layer: the user's layer that branches or loops here, for nodes of the body that have none.
     """
 
-    def __init__(self, program: Program, registers: Registers | None, gpu: Capability | None) -> None:
+    def __init__(
+        self, program: Program, registers: Registers | None, gpu: Capability | None, dots: Dots | None
+    ) -> None:
         self.program = program
         self.registers = registers
         self.gpu = gpu
+        self.dots = dots
         self.builder = relax.BlockBuilder()
         self.symbols = SymbolTable(program.symbols)
         self.env: dict[fx.Node, Any] = {}
@@ -217,7 +224,9 @@ class Lowering:
         values = fx.map_arg(operands, lambda n: n.meta["val"])
         results = [r for r in _as_tuple(node.meta["val"])]
         _check_dtype(entry, values, results)
-        context = Context(node, self.builder, self.symbols, values, results, self.registers, self.gpu)
+        context = Context(
+            node, self.builder, self.symbols, values, results, self.registers, self.gpu, self.dots, self._as_held
+        )
         laid = channels_last.convert(context, entry, fx.map_arg(operands, self._as_held))
         if isinstance(laid, channels_last.ChannelsLast):
             held = context.retyped(channels_last.moved(context.shape), context.dtype)

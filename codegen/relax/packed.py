@@ -18,7 +18,7 @@ from graphopt.codegen.relax import scalars as s
 from graphopt.codegen.relax.context import OUT_ELEMENTWISE_FUSIBLE, Context, Expr, shape_of
 from graphopt.codegen.relax.symbols import known
 from graphopt.codegen.schedules.cpu.borders import WINDOW_ROWS
-from graphopt.codegen.schedules.cpu.packed import PACKED_TILE, PADDED, PADDED_PLANES
+from graphopt.codegen.schedules.cpu.packed import DOT_GROUP, PACKED_TILE, PADDED, PADDED_PLANES
 from graphopt.codegen.schedules.cpu.tiling import PackedTile, vector_width
 
 
@@ -42,7 +42,7 @@ def packed_matmul(context: Context, x: Expr, weight: torch.Tensor, bias: torch.T
         def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
             return te.sum(data(*outer, row, k) * packed(panel, k, column), axis=k)
 
-        return _tiled(lead, rows, outputs, tile, term, offset, columns_inside=False)
+        return _tiled(lead, rows, outputs, tile, term, offset, context.dtype, columns_inside=False)
 
     operands = [x, context.constant(panels), *_bias(context, bias)]
     return context.kernel("packed_matmul", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
@@ -90,7 +90,9 @@ def packed_conv2d(
             pixel = data(n, channel, y, x) if planes else data(n, y, x, channel)
             return te.sum(pixel * packed(panel, *axes, column), axis=axes)
 
-        return _tiled([batch, height], width, int(outputs), tile, term, offset, columns_inside=False)
+        return _tiled(
+            [batch, height], width, int(outputs), tile, term, offset, context.dtype, columns_inside=False
+        )
 
     operands = [x, context.constant(packed_weight), *_bias(context, bias)]
     return context.kernel("packed_conv2d", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
@@ -122,7 +124,7 @@ def packed_windows(context: Context, x: Expr, weight: torch.Tensor, bias: torch.
             n, y, kh, kw = outer
             return te.sum(data(n, y, row, channel) * packed(panel, kh, kw, channel, column), axis=channel)
 
-        total = _whole_tiles([batch, height, *taps], width, outputs, tile, term, row_axis=-3)
+        total = whole_tiles([batch, height, *taps], width, outputs, tile, term, row_axis=-3)
 
         def result(n: Any, y: Any, kh: Any, row: Any, kw: Any, column: Any) -> Any:
             value = total(n, y, kh, kw, row, column // tile.columns, column % tile.columns)
@@ -143,12 +145,15 @@ def depthwise_conv2d(
     padding: Sequence[int],
     dilations: Sequence[int],
     shape: Sequence[Any],
+    *,
+    read: Callable[[Any], Any] = lambda pixel: pixel,
 ) -> Expr:
     """A convolution in which each channel has one filter of its own, channels last.
 
     Args:
-        x: ``[N, H, W, C]``, float32.
+        x: ``[N, H, W, C]``.
         weight: ``[C, 1, KH, KW]``.
+        read: what a pixel is multiplied as; the border is zero then.
         padding, shape: as of :func:`packed_conv2d`.
     """
     batch, height, width, outputs = shape
@@ -162,13 +167,16 @@ def depthwise_conv2d(
 
         def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
             pixel = _window(outer, row, kh, kw, strides, dilations)
-            value = _bordered(data, padding, *pixel, panel * columns + column)
-            return te.sum(value * packed(kh, kw, panel, column), axis=[kh, kw])
+            value = _bordered(data, padding, *pixel, panel * columns + column, read)
+            return te.sum(
+                value * s.cast(packed(kh, kw, panel, column), str(value.ty.dtype)), axis=[kh, kw]
+            )
 
         window = [strides[0], dilations[0], padding[0]]
         return _tiled(
-            [batch, height], width, int(outputs), tile, term, offset, columns_inside=True, window=window
-        )
+            [batch, height], width, int(outputs), tile, term, offset, context.dtype, columns_inside=True,
+            window=window,
+        )  # fmt: skip
 
     operands = [x, context.constant(filters.contiguous()), *_bias(context, bias)]
     return context.kernel("depthwise_conv2d", operands, define, pattern=OUT_ELEMENTWISE_FUSIBLE)
@@ -249,22 +257,36 @@ def _tiled(
     tile: PackedTile,
     term: Callable[..., Any],
     bias: Sequence[te.Tensor],
+    dtype: str,
     *,
     columns_inside: bool,
     window: Sequence[int] | None = None,
 ) -> te.Tensor:
-    """The product ``[*lead, rows, outputs]``, taken from whole tiles."""
-    total = _whole_tiles(lead, rows, outputs, tile, term, columns_inside=columns_inside, window=window)
+    """The product ``[*lead, rows, outputs]``, taken from whole tiles and rounded once, to ``dtype``."""
+    total = whole_tiles(lead, rows, outputs, tile, term, columns_inside=columns_inside, window=window)
+    return finished(total, lead, rows, outputs, tile, bias, dtype)
+
+
+def finished(
+    total: te.Tensor,
+    lead: Sequence[Any],
+    rows: Any,
+    outputs: int,
+    tile: PackedTile,
+    bias: Sequence[te.Tensor],
+    dtype: str,
+) -> te.Tensor:
+    """``[*lead, rows, outputs]`` of ``dtype``, from sums in whole tiles and a bias of their type."""
 
     def result(*index: Any) -> Any:
         *outer, row, column = index
         value = total(*outer, row, column // tile.columns, column % tile.columns)
-        return value + bias[0](column) if bias else value
+        return s.cast(value + s.cast(bias[0](column), str(value.ty.dtype)) if bias else value, dtype)
 
     return te.compute([*lead, rows, outputs], result, name="result")
 
 
-def _whole_tiles(
+def whole_tiles(
     lead: Sequence[Any],
     rows: Any,
     outputs: int,
@@ -274,11 +296,13 @@ def _whole_tiles(
     columns_inside: bool = False,
     row_axis: int = -2,
     window: Sequence[int] | None = None,
+    group: int = 1,
 ) -> te.Tensor:
     """``[*lead, whole rows, panels, columns]``, of which ``term`` gives each sum.
 
     Args:
         row_axis: where rows will stand in the result.
+        group: products that one instruction adds to a sum, along the last reduced axis.
         window: for :data:`WINDOW_ROWS`, if rows are pixels of an image without a border.
     """
     height, width = tile.rows, tile.columns
@@ -295,6 +319,8 @@ def _whole_tiles(
     attributes = {PACKED_TILE: [height, width, int(columns_inside), row_axis]}
     if window is not None:
         attributes[WINDOW_ROWS] = list(window)
+    if group > 1:
+        attributes[DOT_GROUP] = group
     return te.compute([*lead, whole, panels, width], tiles, name="packed_product", attrs=attributes)
 
 
@@ -306,7 +332,9 @@ def _window(
     return n, y * strides[0] + kh * dilations[0], x * strides[1] + kw * dilations[1]
 
 
-def _bordered(data: te.Tensor, padding: Sequence[int], n: Any, y: Any, x: Any, c: Any) -> Any:
+def _bordered(
+    data: te.Tensor, padding: Sequence[int], n: Any, y: Any, x: Any, c: Any, read: Callable[[Any], Any]
+) -> Any:
     """A pixel of the image with a border of zeros, which is not laid out in memory.
 
     Columns to the right of the border are zero too: the last tile may reach there.
@@ -319,8 +347,8 @@ def _bordered(data: te.Tensor, padding: Sequence[int], n: Any, y: Any, x: Any, c
         *([x >= left] if left else []),
         x < width + left,
     ]
-    pixel = data(n, y - top, x - left, c)
-    return tirx.if_then_else(tirx.all(*tests), pixel, s.constant(0, str(data.dtype)))
+    pixel = read(data(n, y - top, x - left, c))
+    return tirx.if_then_else(tirx.all(*tests), pixel, s.constant(0, str(pixel.ty.dtype)))
 
 
 def _padded(data: te.Tensor, padding: Sequence[int], planes: bool) -> te.Tensor:

@@ -1,4 +1,4 @@
-"""Operands that are known while compiling: weights, and simple views of them."""
+"""Operands that are known while compiling: weights, views of them, and what quantized ones stand for."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ _PARTS = frozenset({
     aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default, aten.unbind.int,
 })  # fmt: skip
 
+_DEQUANTIZING = frozenset({aten.to.dtype, aten._to_copy.default, aten.sub.Tensor, aten.mul.Tensor})
+"""How weights of a quantized model become the values that they stand for."""
+
 
 def weight_of(node: Any) -> torch.Tensor | None:
     """The tensor behind an operand that is a weight, or a view of one; None for anything else."""
@@ -31,6 +34,8 @@ def weight_of(node: Any) -> torch.Tensor | None:
         return value.detach() if isinstance(value, torch.Tensor) else None
     if node.op != "call_function":
         return None
+    if node.target in _DEQUANTIZING:
+        return _evaluated(node)
     if node.target is operator.getitem:
         source: Any = node.args[0]
         parts = _applied(source) if source.target in _PARTS else None
@@ -45,3 +50,12 @@ def _applied(node: Any) -> Any:
         return None
     base = weight_of(source)
     return None if base is None else node.target(base, *rest, **node.kwargs)
+
+
+def _evaluated(node: fx.Node) -> torch.Tensor | None:
+    """The node's value, if all its operands are known."""
+    known = {n: weight_of(n) for n in node.all_input_nodes}
+    if any(value is None for value in known.values()):
+        return None
+    arguments, keywords = fx.map_arg((node.args, node.kwargs), lambda n: known[n])
+    return node.target(*arguments, **keywords)  # type: ignore[operator]

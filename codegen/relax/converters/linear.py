@@ -9,10 +9,13 @@ from tvm import relax, te, tirx
 
 from graphopt.codegen.relax import scalars as s
 from graphopt.codegen.relax.context import Context, Expr, dtype_of, rank_of, shape_of
+from graphopt.codegen.relax.channels_last import plain
 from graphopt.codegen.relax.converters.shape import permute_axes
 from graphopt.codegen.relax.dtypes import ALL, FLOATS, NUMBERS, accumulator_dtype
 from graphopt.codegen.relax.elementwise import elementwise, scalar
 from graphopt.codegen.relax.gemm import gemm, gemv, has_few_rows, is_vector, on_gpu
+from graphopt.codegen.relax.integers import centred_bytes, packed_factor
+from graphopt.codegen.relax.narrow import half_dot, half_factor, narrow_matmul
 from graphopt.codegen.relax.packed import packed_matmul
 from graphopt.codegen.relax.registry import converter
 from graphopt.codegen.relax.symbols import known
@@ -93,19 +96,40 @@ def _on_weights(
     operands = [*context.node.args, *context.node.kwargs.values()]
     matrix = weight_of(operands[weight])
     bias = None if offset is None else weight_of(operands[offset])
-    if context.registers is None or context.dtype != "float32" or matrix is None or matrix.ndim != 2:
+    if context.registers is None or matrix is None or matrix.ndim != 2:
         return None
     outputs, depth = matrix.shape[::-1] if transposed else matrix.shape
     if rank_of(x) < 2 or outputs < 4 or depth < 4:
         return None
     if offset is not None and (bias is None or bias.shape != (outputs,)):
         return None
-    return packed_matmul(context, x, matrix.T if transposed else matrix, bias)
+    matrix = matrix.T if transposed else matrix
+    if context.dtype == "float32":
+        return packed_matmul(context, x, matrix, bias)
+    if context.dtype == "int32":
+        return _on_integer_weights(context, operands[0], matrix, bias)
+    dot = half_dot(context)
+    if dot is None:
+        return None
+    factor = half_factor(dot, context.dtype)
+    return narrow_matmul(context, x, factor, matrix, None if bias is None else bias.float())
 
 
-@converter(aten._int_mm.default, dtypes=[torch.int8])
+def _on_integer_weights(
+    context: Context, operand: Any, weight: torch.Tensor, bias: torch.Tensor | None
+) -> Expr | None:
+    """The product of bytes with weights ``[N, K]``; None where the operand is not made of bytes."""
+    centred = centred_bytes(operand)
+    packed = None if centred is None else packed_factor(context, centred, weight, padded=False)
+    if centred is None or packed is None or context.held is None:
+        return None
+    return narrow_matmul(context, plain(context, context.held(centred.node)), *packed, bias)
+
+
+@converter(aten._int_mm.default, dtypes=[torch.int8, torch.uint8])
 def int_mm(context: Context, a: Expr, b: Expr) -> Expr:
-    return _direct(context, a, b, "int32")
+    packed = _on_weights(context, a, 1, transposed=True)
+    return packed if packed is not None else _direct(context, a, b, "int32")
 
 
 @converter(aten.linear.default, dtypes=NUMBERS)

@@ -9,6 +9,7 @@ Matrix Multiplication", ACM TOMS 34(3), 2008, section 4; without their packing i
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -156,10 +157,13 @@ def _make_contiguous(schedule: s_tir.Schedule, main: Block) -> None:
         (place,) = places
         order = [d for d in range(len(indices)) if d != place] + [place]
         schedule.cache_read(main.handle, number, "global")
-        schedule.transform_layout(
-            main.handle, ("read", number), lambda *i, order=order: tuple(i[d] for d in order)
-        )
+        schedule.transform_layout(main.handle, ("read", number), _reordering(order))
         main.refresh()
+
+
+def _reordering(order: Sequence[int]) -> Callable[..., tuple[Any, ...]]:
+    """The layout whose axis ``i`` is axis ``order[i]``; TVM passes a variable for each parameter it finds."""
+    return lambda *axes: tuple(axes[d] for d in order)
 
 
 def _reused_axis(main: Block, *, strided: bool = False) -> Axis | None:

@@ -24,6 +24,7 @@ from tvm.sym import Analyzer
 
 from graphopt.codegen.schedules.blocks import SPATIAL, Block, loop_extent, top_blocks
 from graphopt.codegen.schedules.cpu.borders import WINDOW_ROWS, clip_windows
+from graphopt.codegen.schedules.cpu.dots import DotProduct, Dots, dot_intrinsic, dot_source
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.parallel import parallelize
 from graphopt.codegen.schedules.cpu.tiling import Registers, count
@@ -38,6 +39,10 @@ where rows stand in the result, counted from its end.
 
 The block's independent axes are ``(*outer, rows, panels, columns)``.
 """
+
+DOT_GROUP = "graphopt.dot_group"
+"""Annotation of a packed product's block whose innermost reduced axis is a group of narrow numbers, which
+one instruction (:mod:`graphopt.codegen.schedules.cpu.dots`) multiplies and adds."""
 
 PADDED, PADDED_PLANES = "padded", "padded_planes"
 """Names of stages that copy an image, ``[N, H, W, C]`` or ``[N, C, H, W]``, into one with a border."""
@@ -57,6 +62,19 @@ def annotated_tile(block: Block) -> tuple[int, int, bool, int] | None:
         return None
     rows, columns, inside, row_axis = (int(v) for v in value)
     return rows, columns, bool(inside), row_axis
+
+
+def annotated_dot(block: Block, target: Target) -> DotProduct | None:
+    """The instruction for a block with :data:`DOT_GROUP`; None for other blocks."""
+    if DOT_GROUP not in dict(block.stmt.annotations):
+        return None
+    dots = Dots.of(target)
+    right = str(block.stmt.reads[1].source.dtype)
+    left = str(block.stmt.reads[0].source.dtype)
+    for dot in (dots.bytes, dots.words, dots.bfloat16):
+        if dot is not None and (dot.left, dot.right) == (left, right):
+            return dot
+    raise NotApplicable(f"no instruction for {left} times {right}")
 
 
 def _applies(func: tirx.PrimFunc, target: Target) -> bool:
@@ -86,8 +104,12 @@ def _arrange(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> 
     spatial = [x for x, a in zip(loops, main.axes, strict=True) if a.kind == SPATIAL]
     reduced = [x for x, a in zip(loops, main.axes, strict=True) if a.kind != SPATIAL]
     *outer, row, panel, column = spatial
+    dot = annotated_dot(main, target)
+    group = [] if dot is None else [reduced.pop()]
     tiles, row = schedule.split(row, factors=[None, rows])
-    lanes = gcd(columns, Registers.of(target).lanes)
+    lanes = gcd(columns, Registers.of(target).lanes if dot is None else dot.widest)
+    if dot is not None and lanes not in dict(dot.instructions):
+        raise NotApplicable(f"no instruction for {lanes} sums")
     vectors, lane = schedule.split(column, factors=[None, lanes])
     band = None if inside else _band(stages, main, target)
     if band is not None:
@@ -101,7 +123,7 @@ def _arrange(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> 
     if unrolled > 1:
         reduced[-1:] = schedule.split(reduced[-1], factors=[None, unrolled])
         schedule.unroll(reduced[-1])
-    schedule.reorder(*order, *reduced, row, vectors, lane)
+    schedule.reorder(*order, *reduced, row, vectors, lane, *group)
     for block in stages:
         if band is not None:
             schedule.compute_at(block.handle, bands)
@@ -109,7 +131,8 @@ def _arrange(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> 
             schedule_spatial(schedule, block.handle, target, decisions)
     schedule.reverse_compute_at(last.handle, order[-1])
     schedule.set_scope(main.handle, 0, "local")
-    schedule.vectorize(lane)
+    if dot is None:
+        schedule.vectorize(lane)
     schedule.unroll(vectors)
     schedule.unroll(row)
     if inside:
@@ -120,8 +143,15 @@ def _arrange(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> 
     if windowed and (loop_extent(schedule, tiles) or _MOST_TILES) < _MOST_TILES:
         schedule.unroll(tiles)
     parallelize(schedule, order[:2] if band is not None or windowed else order, target, decisions, work)
-    schedule.decompose_reduction(main.handle, reduced[0])
-    main.refresh()  # the half that adds has another name
+    start = schedule.decompose_reduction(main.handle, reduced[0])
+    if dot is not None:
+        schedule.vectorize(schedule.get_loops(start)[-1])
+        schedule.tensorize(lane, dot_intrinsic(dot, lanes))
+        source = dot_source(dot, lanes)
+        if source is not None:
+            schedule.annotate(schedule.get_loops(last.handle)[0], "pragma_import_llvm", source)
+    if windowed:
+        main.refresh()  # the half that adds has another name
     schedule = clip_windows(schedule, main.name)
     return _guard(schedule, last.name, {row_axis: rows, -1: columns}, lane_name)
 
@@ -176,11 +206,17 @@ def _inline_epilogue(schedule: s_tir.Schedule, main: Block) -> Block:
     What has another shape, such as an image that the result is a gate of, follows in loops of its own.
     """
     independent = [a for a in main.axes if a.kind == SPATIAL]
+    result = _only_consumer(schedule, main.handle).name
     while True:
         last = _only_consumer(schedule, main.handle)
         if not last.is_spatial or len(last.axes) != len(independent) - 1:
             raise NotApplicable("what follows the product has another shape")
         consumers = schedule.get_consumers(last.handle)
+        if len(consumers) > 1:
+            # What is inlined is written out at each use: only the result itself is short enough for that.
+            if last.name == result and _inline_between(schedule, last, consumers):
+                continue
+            break
         if not consumers or not _same_extents(last, Block(schedule, consumers[0])):
             break
         schedule.compute_inline(last.handle)
@@ -193,6 +229,16 @@ def _inline_epilogue(schedule: s_tir.Schedule, main: Block) -> Block:
             schedule.compute_inline(block.handle)
     last.refresh()
     return last
+
+
+def _inline_between(schedule: s_tir.Schedule, last: Block, consumers: Sequence[Any]) -> bool:
+    """Inline a step on one of several ways from ``last`` to the result, as ``abs`` in ``y + abs(y)``."""
+    for handle in consumers:
+        step = Block(schedule, handle)
+        if step.is_spatial and schedule.get_consumers(handle) and _same_extents(last, step):
+            schedule.compute_inline(handle)
+            return True
+    return False
 
 
 def _only_consumer(schedule: s_tir.Schedule, handle: Any) -> Block:
