@@ -69,6 +69,8 @@ class Context:
         outputs: shape and dtype of each result, from ``node.meta["val"]``.
         registers: vector registers of the CPU that the code is for; None for other targets.
         gpu: capability of the GPU that the code is for; None for other targets.
+        cores: cores of the CPU that parallel loops are planned for.
+        winograd: whether convolutions may be computed by Winograd's method.
         channels_last: whether operands and results hold their channels (axis 1) as the last axis.
     """
 
@@ -89,6 +91,8 @@ class Context:
         self.outputs: list[TensorSpec] = [_spec(r, symbols) for r in results]
         self.registers = registers
         self.gpu = gpu
+        self.cores = 1
+        self.winograd = False
         self.channels_last = False
 
     @property

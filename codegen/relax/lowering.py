@@ -45,13 +45,14 @@ class LoweredModule:
     signature: Signature
 
 
-def lower(program: Program, target: Target | None = None) -> LoweredModule:
+def lower(program: Program, target: Target | None = None, *, winograd: bool = True) -> LoweredModule:
     """Lowers a program to Relax.
 
     For CPUs, weights are packed for the target's vectors; images have their channels last on all targets.
 
     Args:
         target: what the code is for; None: nothing is arranged for any.
+        winograd: compute convolutions by Winograd's method where that pays.
 
     Every result is checked against the node's fake tensor: dtype exactly, shape by proof.
 
@@ -60,7 +61,10 @@ def lower(program: Program, target: Target | None = None) -> LoweredModule:
         InternalError: a converter produced another shape or dtype than the program says.
     """
     registers = Registers.of(target) if target is not None and target.kind != "cuda" else None
-    return Lowering(program, registers, Capability.of(target) if target is not None else None).run()
+    lowering = Lowering(program, registers, Capability.of(target) if target is not None else None)
+    lowering.winograd = winograd
+    lowering.cores = target.cores if target is not None else 1
+    return lowering.run()
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class Lowering:
         symbols: the program's symbolic sizes, as variables of this function.
         registers: vector registers of the CPU that the code is for; None for other targets.
         gpu: capability of the GPU that the code is for; None for other targets.
+        cores: cores of the CPU that parallel loops are planned for.
+        winograd: whether convolutions may be computed by Winograd's method.
         env: what each node became; images may be held with their channels last.
         layer: the user's layer that branches or loops here, for nodes of the body that have none.
     """
@@ -87,6 +93,8 @@ class Lowering:
         self.program = program
         self.registers = registers
         self.gpu = gpu
+        self.cores = 1
+        self.winograd = True
         self.builder = relax.BlockBuilder()
         self.symbols = SymbolTable(program.symbols)
         self.env: dict[fx.Node, Any] = {}
@@ -215,6 +223,7 @@ class Lowering:
         results = [r for r in _as_tuple(node.meta["val"])]
         _check_dtype(entry, values, results)
         context = Context(node, self.builder, self.symbols, values, results, self.registers, self.gpu)
+        context.cores, context.winograd = self.cores, self.winograd
         laid = channels_last.convert(context, entry, fx.map_arg(operands, self._as_held))
         if isinstance(laid, channels_last.ChannelsLast):
             held = context.retyped(channels_last.moved(context.shape), context.dtype)

@@ -64,7 +64,7 @@ def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_
     main, (rows, columns, inside, row_axis) = next(
         (block, tile) for block in top_blocks(schedule) if (tile := annotated_tile(block)) is not None
     )
-    last = _inline_epilogue(schedule, main)
+    last = inline_epilogue(schedule, main)
     work = count([a.extent for a in main.axes])
     stages = [b for b in top_blocks(schedule) if b.name not in (main.name, last.name)]
     if not all(block.is_spatial for block in stages):
@@ -102,11 +102,11 @@ def _apply(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> s_
     if inside:
         # Taps beside each other read the same pixels, which then stay in registers.
         schedule.unroll(reduced[-1])
-    lane_name = _vectorize_write(schedule, last, columns, lanes)
+    lane_name = vectorize_write(schedule, last, columns, lanes)
     parallelize(schedule, order if band is None else order[:2], target, decisions, work)
     schedule.decompose_reduction(main.handle, reduced[0])
     schedule = clip_windows(schedule, main.name)
-    return _guard(schedule, last.name, {row_axis: rows, -1: columns}, lane_name)
+    return guard(schedule, last.name, {row_axis: rows, -1: columns}, lane_name)
 
 
 def _band(stages: Sequence[Block], main: Block, target: Target) -> int | None:
@@ -153,10 +153,16 @@ def _copy_rows(
     return True
 
 
-def _inline_epilogue(schedule: s_tir.Schedule, main: Block) -> Block:
+def inline_epilogue(
+    schedule: s_tir.Schedule, main: Block, stages: frozenset[str] = frozenset()
+) -> Block:
     """One block that writes the result: everything elementwise after the product, and what it needs.
 
     What has another shape, such as an image that the result is a gate of, follows in loops of its own.
+
+    Args:
+        main: the block whose result it is, with columns in panels.
+        stages: names of blocks before it that stay; those that it reads itself always do.
     """
     independent = [a for a in main.axes if a.kind == SPATIAL]
     while True:
@@ -172,7 +178,7 @@ def _inline_epilogue(schedule: s_tir.Schedule, main: Block) -> Block:
             schedule.compute_inline(handle)
     first = {Block(schedule, h).name for h in schedule.get_producers(main.handle)}
     for block in top_blocks(schedule):
-        if block.name not in (*first, main.name, last.name) and schedule.get_consumers(block.handle):
+        if block.name not in (*first, *stages, main.name, last.name) and schedule.get_consumers(block.handle):
             schedule.compute_inline(block.handle)
     last.refresh()
     return last
@@ -191,7 +197,7 @@ def _same_extents(a: Block, b: Block) -> bool:
     )
 
 
-def _vectorize_write(schedule: s_tir.Schedule, last: Block, columns: int, lanes: int) -> str | None:
+def vectorize_write(schedule: s_tir.Schedule, last: Block, columns: int, lanes: int) -> str | None:
     """Vectorise the write of a tile; the name of the loop over lanes, all of which lie inside or outside."""
     width = last.axes[-1].extent
     if width is None:
@@ -207,7 +213,7 @@ def _vectorize_write(schedule: s_tir.Schedule, last: Block, columns: int, lanes:
     return name
 
 
-def _guard(schedule: s_tir.Schedule, name: str, sizes: Mapping[int, int], lane: str | None) -> s_tir.Schedule:
+def guard(schedule: s_tir.Schedule, name: str, sizes: Mapping[int, int], lane: str | None) -> s_tir.Schedule:
     """State when an element of a tile is written: inside the result, a test that all lanes share.
 
     TVM derives a condition of its own for each lane, which would undo the vectors.
