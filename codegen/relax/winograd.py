@@ -85,6 +85,7 @@ def winograd_conv2d(
     channels, columns = weight.shape[1], plan.tile.columns
     panels = -(-int(outputs) // columns)
     down, across = plan.bands * plan.band, -(-int(width) // m)
+    tiles_of_band = plan.band * across
     top, left = padding[:2]
     image_height, image_width = shape_of(x)[1:3]
 
@@ -96,41 +97,46 @@ def winograd_conv2d(
             return tirx.if_then_else(inside, data(n, y - top, x - left, c), s.constant(0, "float32"))
 
         padded = _compute([batch, down * m + 2, across * m + 2, channels], bordered, PADDED)
+
+        def pixel(n: Any, band: Any, tile: Any, a: int, b: Any, c: Any) -> Any:
+            row, column = band * plan.band + tile // across, tile % across
+            return padded(n, row * m + a, column * m + b, c)
+
         rows = _compute(
-            [batch, down, across, size, size, channels],
-            lambda n, ty, tx, i, b, c: _row_of(
-                matrices.input, i, lambda a: padded(n, ty * m + a, tx * m + b, c)
-            ),
+            [batch, plan.bands, tiles_of_band, size, size, channels],
+            lambda n, band, t, i, b, c: _row_of(matrices.input, i, lambda a: pixel(n, band, t, a, b, c)),
             ROWS,
         )
         tiles = _compute(
-            [batch, size, size, down, across, channels],
-            lambda n, i, j, ty, tx, c: _row_of(matrices.input, j, lambda b: rows(n, ty, tx, i, b, c)),
+            [batch, plan.bands, size, size, tiles_of_band, channels],
+            lambda n, band, i, j, t, c: _row_of(matrices.input, j, lambda b: rows(n, band, t, i, b, c)),
             TILES,
         )
         depth = te.reduce_axis((0, int64(channels)), "k")
         product = _compute(
-            [batch, panels, size, size, down, across, columns],
-            lambda n, p, i, j, ty, tx, c: te.sum(
-                tiles(n, i, j, ty, tx, depth) * packed(p, i, j, depth, c), axis=depth
+            [batch, plan.bands, panels, size, size, tiles_of_band, columns],
+            lambda n, band, p, i, j, t, c: te.sum(
+                tiles(n, band, i, j, t, depth) * packed(p, i, j, depth, c), axis=depth
             ),
             PRODUCT,
             {WINOGRAD: [m, plan.band, plan.tile.rows, columns]},
         )
         sums = _compute(
-            [batch, panels, down, across, m, size, columns],
-            lambda n, p, ty, tx, y, j, c: _row_of(
-                matrices.output, y, lambda i: product(n, p, i, j, ty, tx, c)
+            [batch, plan.bands, panels, tiles_of_band, m, size, columns],
+            lambda n, band, p, t, y, j, c: _row_of(
+                matrices.output, y, lambda i: product(n, band, p, i, j, t, c)
             ),
             COLUMNS,
         )
-        whole = _compute(
-            [batch, down * m, across * m, panels, columns],
-            lambda n, y, x, p, c: _row_of(
-                matrices.output, x % m, lambda j: sums(n, p, y // m, x // m, y % m, j, c)
-            ),
-            WHOLE,
-        )
+
+        def whole_tiles(n: Any, y: Any, x: Any, p: Any, c: Any) -> Any:
+            row = y // m
+            tile = row % plan.band * across + x // m
+            return _row_of(
+                matrices.output, x % m, lambda j: sums(n, row // plan.band, p, tile, y % m, j, c)
+            )
+
+        whole = _compute([batch, down * m, across * m, panels, columns], whole_tiles, WHOLE)
 
         def result(n: Any, y: Any, x: Any, o: Any) -> Any:
             value = whole(n, y, x, o // columns, o % columns)

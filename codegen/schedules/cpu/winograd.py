@@ -74,10 +74,10 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
 def _transform_pixels(schedule: s_tir.Schedule, stages: dict[str, Block], at_once: bool, lanes: int) -> None:
     """The image's pixels to transformed tiles; the whole image's where it is one band."""
     tiles, rows, padded = (stages[name].handle for name in (TILES, ROWS, PADDED))
-    *outer, i, j, tile_y, tile_x, channel = schedule.get_loops(tiles)
+    *outer, i, j, tile, channel = schedule.get_loops(tiles)
     width = gcd(loop_extent(schedule, channel) or 1, lanes)
     vectors, lane = schedule.split(channel, factors=[None, width])
-    schedule.reorder(tile_y, tile_x, vectors, i, j, lane)
+    schedule.reorder(tile, vectors, i, j, lane)
     schedule.compute_at(rows, i, preserve_unit_loops=True)
     if not at_once:
         schedule.compute_at(padded, outer[-1], preserve_unit_loops=True)
@@ -89,7 +89,7 @@ def _transform_pixels(schedule: s_tir.Schedule, stages: dict[str, Block], at_onc
     _, lane = schedule.split(channel, factors=[None, width])
     schedule.vectorize(lane)
     if at_once:
-        schedule.parallel(schedule.fuse(*outer, tile_y))
+        schedule.parallel(schedule.fuse(*outer, tile))
         schedule.parallel(schedule.fuse(*image[:2]))
 
 
@@ -106,8 +106,8 @@ def _unrolled(schedule: s_tir.Schedule, stage: Block, inner: int, width: int) ->
 def _products(schedule: s_tir.Schedule, product: Block, rows: int, width: int) -> Any:
     """Register tiles of ``rows`` tiles of pixels by a panel of outputs; the loop over the sum."""
     total = schedule.cache_write(product.handle, 0, "local")
-    *_, i, j, tile_y, tile_x, column, depth = schedule.get_loops(product.handle)
-    tiles, row = schedule.split(schedule.fuse(tile_y, tile_x), factors=[None, rows])
+    *_, i, j, tile, column, depth = schedule.get_loops(product.handle)
+    tiles, row = schedule.split(tile, factors=[None, rows])
     vectors, lane = schedule.split(column, factors=[None, width])
     schedule.reorder(i, j, tiles, depth, row, vectors, lane)
     schedule.reverse_compute_at(total, tiles, preserve_unit_loops=True)

@@ -95,7 +95,7 @@ def _plans(m: int, c: Convolution, registers: Registers, cores: int) -> Iterator
         if bands == 1:
             panels = -(-c.outputs // tile.columns)
             work *= -(-panels // cores) / panels
-            streams = 1 / min(cores, panels)
+            streams = 1
         yield WinogradPlan(m, band, bands, tile, work * rounds + streams * weights / _BYTES_PER_CYCLE)
 
 
