@@ -18,6 +18,7 @@ from graphopt.codegen.schedules.cpu.packed import guard, inline_epilogue, vector
 from graphopt.codegen.schedules.cpu.tiling import Registers
 from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
 from graphopt.codegen.targets import Target
+from graphopt.codegen.toom_cook import WINOGRAD_RULE
 
 WINOGRAD = "graphopt.winograd"
 """Annotation of the products' block: ``m``, rows of tiles in a band, and the products' register tile."""
@@ -26,8 +27,6 @@ PADDED, ROWS, TILES = "winograd_padded", "winograd_rows", "winograd_tiles"
 PRODUCT, COLUMNS, WHOLE = "winograd_product", "winograd_columns", "winograd_whole"
 """Names of the stages, in their order: the image with a border, transformed along columns and along rows of
 a tile; products; and transformed back."""
-
-RULE_NAME = "winograd"
 
 
 def _applies(func: tirx.PrimFunc, target: Target) -> bool:
@@ -120,4 +119,4 @@ def _products(schedule: s_tir.Schedule, product: Block, rows: int, width: int) -
     return depth
 
 
-WINOGRAD_CONVOLUTION = ScheduleRule(RULE_NAME, _applies, _apply)
+WINOGRAD_CONVOLUTION = ScheduleRule(WINOGRAD_RULE, _applies, _apply)
