@@ -16,6 +16,7 @@ import torch
 from graphopt.codegen.gpu_report.kernels import GpuKernel
 from graphopt.codegen.package import Description, check_writable, damaged, read_package
 from graphopt.codegen.targets import Target
+from graphopt.codegen.toom_cook import WINOGRAD_RULE
 from graphopt.errors import InputError, TargetError, did_you_mean
 from graphopt.files import copy_atomically
 from graphopt.ir.inputs import check_inputs
@@ -76,6 +77,10 @@ class Artifact:
         """What tuning decided, by kernel; other kernels have the default schedule."""
         found: Mapping[str, Mapping[str, int]] = self.metadata.get("tuning", {}).get("tuned", {})
         return found
+
+    def winograd(self) -> list[str]:
+        """Names of the kernels that compute a convolution by Winograd's method."""
+        return [k.name for k in self.kernels() if k.rule == WINOGRAD_RULE]
 
     def warnings(self) -> list[str]:
         """Kernels whose tuned schedule did not fit them, so that they run the default one."""

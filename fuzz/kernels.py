@@ -203,6 +203,26 @@ def _conv(rng: random.Random, dtype: torch.dtype, kind: str) -> KernelCase:
     return _case(lambda part, x: after(part(before(x))), [x], axes, layer)
 
 
+def _winograd(rng: random.Random, dtype: torch.dtype) -> KernelCase:
+    channels, outputs = rng.choice((4, 7, 8, 16, 24, 32, 48, 64)), rng.choice((4, 8, 20, 24, 33, 48, 64))
+    padding = rng.randint(0, 2), rng.randint(0, 2)
+    layer = nn.Conv2d(channels, outputs, 3, padding=padding, bias=rng.random() < 0.5)
+    height, width = (rng.choice((3, 7, 8, 12, 13, 17, 20, 28, 31)) for _ in range(2))
+    x = _values(dtype, rng.choice((1, 1, 2)), channels, height, width)
+    if rng.random() < 0.4:
+        # Rows of another size: rounding errors of their tiles reach the pixels beside them.
+        x[..., rng.randrange(height), :] *= 2.0 ** rng.choice((-7, 7))
+    after = _epilogue(rng)
+    residual = rng.random() < 0.3
+    same = padding == (1, 1) and channels == outputs
+    axes = [{0: "batch"}] if x.shape[0] > 1 and rng.random() < 0.5 else None
+
+    def convolved(part: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return after(part(x) + x) if residual and same else after(part(x))
+
+    return _case(convolved, [x], axes, layer)
+
+
 def _conv_transpose(rng: random.Random, dtype: torch.dtype) -> KernelCase:
     kernel = rng.choice((1, 2, 3))
     stride = kernel if rng.random() < 0.6 else rng.choice((1, 2))
@@ -398,6 +418,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     KernelFamily("attention", "injective", FLOATS, _attention),
     KernelFamily("decoding", "split-attention", (torch.float32, torch.float32, torch.bfloat16), _decoding),
     KernelFamily("conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "dense")),
+    KernelFamily("winograd-conv", "winograd", (torch.float32,), _winograd),
     KernelFamily("depthwise-conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "depthwise")),
     KernelFamily("grouped-conv", "contraction", FLOATS, lambda r, d: _conv(r, d, "grouped")),
     KernelFamily("transposed-conv", "packed-product", FLOATS, _conv_transpose),

@@ -37,6 +37,7 @@ from graphopt.codegen.relax.registry import Converter
 from graphopt.codegen.relax.symbols import known
 from graphopt.codegen.relax.weights import weight_of
 from graphopt.codegen.relax.windows import window_conv2d
+from graphopt.codegen.relax.winograd import winograd_conv2d, winograd_plan
 
 aten = torch.ops.aten
 
@@ -212,7 +213,14 @@ def _convolved(
     if groups == 1 and outputs >= 4:
         if inputs < 4 and not isinstance(x, ChannelsLast):
             return ChannelsLast(packed_conv2d(context, x, *rest, planes=True))
-        return ChannelsLast(packed_conv2d(context, channels_last(context, x, 4), *rest))
+        x = channels_last(context, x, 4)
+        plan = winograd_plan(context, x, weight, strides, dilations, moved(context.shape))
+        if plan is not None:
+            padded = [*pads, *pads]
+            return ChannelsLast(
+                winograd_conv2d(context, x, weight, offset, padded, moved(context.shape), plan)
+            )
+        return ChannelsLast(packed_conv2d(context, x, *rest))
     if depthwise and divides(outputs, context):
         return ChannelsLast(depthwise_conv2d(context, channels_last(context, x, 4), *rest))
     return None

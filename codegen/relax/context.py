@@ -77,6 +77,8 @@ class Context:
         gpu: capability of the GPU that the code is for; None for other targets.
         dots: how that CPU multiplies narrow numbers; None for other targets.
         held: how a node of the program is held, which may be with its channels last.
+        cores: cores of the CPU that parallel loops are planned for.
+        winograd: whether convolutions may be computed by Winograd's method.
         channels_last: whether operands and results hold their channels (axis 1) as the last axis.
     """
 
@@ -101,6 +103,8 @@ class Context:
         self.gpu = gpu
         self.dots = dots
         self.held = held
+        self.cores = 1
+        self.winograd = False
         self.channels_last = False
 
     @property

@@ -46,13 +46,14 @@ class LoweredModule:
     signature: Signature
 
 
-def lower(program: Program, target: Target | None = None) -> LoweredModule:
+def lower(program: Program, target: Target | None = None, *, winograd: bool = True) -> LoweredModule:
     """Lowers a program to Relax.
 
     For CPUs, weights are packed for the target's vectors; images have their channels last on all targets.
 
     Args:
         target: what the code is for; None: nothing is arranged for any.
+        winograd: compute convolutions by Winograd's method where that pays.
 
     Every result is checked against the node's fake tensor: dtype exactly, shape by proof.
 
@@ -63,7 +64,10 @@ def lower(program: Program, target: Target | None = None) -> LoweredModule:
     registers = Registers.of(target) if target is not None and target.kind != "cuda" else None
     dots = Dots.of(target) if target is not None and target.kind != "cuda" else None
     gpu = Capability.of(target) if target is not None else None
-    return Lowering(program, registers, gpu, dots).run()
+    lowering = Lowering(program, registers, gpu, dots)
+    lowering.winograd = winograd
+    lowering.cores = target.cores if target is not None else 1
+    return lowering.run()
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ class Lowering:
         registers: vector registers of the CPU that the code is for; None for other targets.
         gpu: capability of the GPU that the code is for; None for other targets.
         dots: how that CPU multiplies narrow numbers; None for other targets.
+        cores: cores of the CPU that parallel loops are planned for.
+        winograd: whether convolutions may be computed by Winograd's method.
         env: what each node became; images may be held with their channels last.
         layer: the user's layer that branches or loops here, for nodes of the body that have none.
     """
@@ -94,6 +100,8 @@ class Lowering:
         self.registers = registers
         self.gpu = gpu
         self.dots = dots
+        self.cores = 1
+        self.winograd = True
         self.builder = relax.BlockBuilder()
         self.symbols = SymbolTable(program.symbols)
         self.env: dict[fx.Node, Any] = {}
@@ -227,6 +235,7 @@ class Lowering:
         context = Context(
             node, self.builder, self.symbols, values, results, self.registers, self.gpu, self.dots, self._as_held
         )
+        context.cores, context.winograd = self.cores, self.winograd
         laid = channels_last.convert(context, entry, fx.map_arg(operands, self._as_held))
         if isinstance(laid, channels_last.ChannelsLast):
             held = context.retyped(channels_last.moved(context.shape), context.dtype)

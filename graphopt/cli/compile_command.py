@@ -65,6 +65,11 @@ from graphopt.errors import UsageError
 @click.option("--no-cache", is_flag=True, help="Compile even if the user's cache has the result.")
 @click.option("--no-tuned", is_flag=True, help="Default schedules, even where tuning found faster ones.")
 @database_option
+@click.option(
+    "--no-winograd",
+    is_flag=True,
+    help="Compute every 3x3 convolution directly: slower on CPUs, with smaller rounding errors.",
+)
 @click.option("--dry-run", is_flag=True, help="Resolve options and stop.")
 @json_option
 @quiet_option
@@ -84,6 +89,7 @@ def command(
     no_cache: bool,
     no_tuned: bool,
     database: str | None,
+    no_winograd: bool,
     dry_run: bool,
     json_path: str | None,
     quiet: bool,
@@ -134,6 +140,7 @@ def command(
         instruments=[] if quiet else [Progress()],
         cache=not no_cache,
         tuned=False if no_tuned else database or True,
+        winograd=not no_winograd,
         emit_source=emit == "source",
     )
     if result.passes.original.notes and not quiet:
@@ -159,7 +166,9 @@ def command(
     if kernels:
         out.print(gpu_table(kernels))
     tuned = f", {len(result.artifact.tuned())} of them tuned" if result.artifact.tuned() else ""
-    out.print(f"{len(result.artifact.kernels())} kernels for {target_name}{tuned}")
+    winograd = result.artifact.winograd()
+    methods = f", {len(winograd)} of them by Winograd's method" if winograd else ""
+    out.print(f"{len(result.artifact.kernels())} kernels for {target_name}{tuned}{methods}")
     for warning in spill_warnings(kernels):
         print(warning, file=sys.stderr)
     if result.unverified:

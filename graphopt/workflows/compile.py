@@ -60,6 +60,7 @@ class CompileResult:
             "target": self.artifact.target.to_dict(),
             "kernels": len(self.artifact.kernels()),
             "tuned": {name: dict(decisions) for name, decisions in self.artifact.tuned().items()},
+            "winograd": self.artifact.winograd(),
             "warnings": self.artifact.warnings(),
             "gpu_kernels": [k.to_dict() for k in self.artifact.gpu_kernels()],
             "source": str(self.source) if self.source else None,
@@ -87,6 +88,7 @@ def compile_model(
     instruments: Sequence[Instrument] = (),
     cache: bool = True,
     tuned: bool | str | os.PathLike[str] = True,
+    winograd: bool = True,
     emit_source: bool = False,
 ) -> CompileResult:
     """Loads, rewrites, compiles and verifies a model, and writes the artifact last.
@@ -109,6 +111,7 @@ def compile_model(
         emit_source: write the kernels' source beside ``output`` (:func:`source_path`).
         cache: take the compiled code from the user's cache if it is there; it is verified all the same.
         tuned: use the schedules that :func:`graphopt.tune` found; see :func:`graphopt.compile`.
+        winograd: compute 3x3 convolutions by Winograd's method where that pays; see :func:`graphopt.compile`.
 
     Raises:
         GraphoptError: of any stage; no file is written then.
@@ -160,7 +163,9 @@ def compile_model(
         raise_if_wrong(kernels)
 
     inspect = emulate if verify_when == "emulate" else None
-    artifact = generate(result.program, chosen, source=origin, cache=cache, tuned=tuned, inspect=inspect)
+    artifact = generate(
+        result.program, chosen, source=origin, cache=cache, tuned=tuned, winograd=winograd, inspect=inspect
+    )
     clock.lap("compile")
     if inspect is not None:
         clock.split("compile", "emulate", emulation)

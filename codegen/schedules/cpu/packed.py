@@ -95,7 +95,7 @@ def _arrange(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> 
     main, (rows, columns, inside, row_axis) = next(
         (block, tile) for block in top_blocks(schedule) if (tile := annotated_tile(block)) is not None
     )
-    last = _inline_epilogue(schedule, main)
+    last = inline_epilogue(schedule, main)
     work = count([a.extent for a in main.axes])
     stages = [b for b in top_blocks(schedule) if b.name not in (main.name, last.name)]
     if not all(block.is_spatial for block in stages):
@@ -138,7 +138,7 @@ def _arrange(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> 
     if inside:
         # Taps beside each other read the same pixels, which then stay in registers.
         schedule.unroll(reduced[-1])
-    lane_name = _vectorize_write(schedule, last, columns, lanes)
+    lane_name = vectorize_write(schedule, last, columns, lanes)
     windowed = WINDOW_ROWS in main.stmt.annotations
     if windowed and (loop_extent(schedule, tiles) or _MOST_TILES) < _MOST_TILES:
         schedule.unroll(tiles)
@@ -153,7 +153,7 @@ def _arrange(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> 
     if windowed:
         main.refresh()  # the half that adds has another name
     schedule = clip_windows(schedule, main.name)
-    return _guard(schedule, last.name, {row_axis: rows, -1: columns}, lane_name)
+    return guard(schedule, last.name, {row_axis: rows, -1: columns}, lane_name)
 
 
 def _band(stages: Sequence[Block], main: Block, target: Target) -> int | None:
@@ -200,10 +200,16 @@ def _copy_rows(
     return True
 
 
-def _inline_epilogue(schedule: s_tir.Schedule, main: Block) -> Block:
+def inline_epilogue(
+    schedule: s_tir.Schedule, main: Block, stages: frozenset[str] = frozenset()
+) -> Block:
     """One block that writes the result: everything elementwise after the product, and what it needs.
 
     What has another shape, such as an image that the result is a gate of, follows in loops of its own.
+
+    Args:
+        main: the block whose result it is, with columns in panels.
+        stages: names of blocks before it that stay; those that it reads itself always do.
     """
     independent = [a for a in main.axes if a.kind == SPATIAL]
     result = _only_consumer(schedule, main.handle).name
@@ -225,7 +231,7 @@ def _inline_epilogue(schedule: s_tir.Schedule, main: Block) -> Block:
             schedule.compute_inline(handle)
     first = {Block(schedule, h).name for h in schedule.get_producers(main.handle)}
     for block in top_blocks(schedule):
-        if block.name not in (*first, main.name, last.name) and schedule.get_consumers(block.handle):
+        if block.name not in (*first, *stages, main.name, last.name) and schedule.get_consumers(block.handle):
             schedule.compute_inline(block.handle)
     last.refresh()
     return last
@@ -254,7 +260,7 @@ def _same_extents(a: Block, b: Block) -> bool:
     )
 
 
-def _vectorize_write(schedule: s_tir.Schedule, last: Block, columns: int, lanes: int) -> str | None:
+def vectorize_write(schedule: s_tir.Schedule, last: Block, columns: int, lanes: int) -> str | None:
     """Vectorise the write of a tile; the name of the loop over lanes, all of which lie inside or outside."""
     width = last.axes[-1].extent
     if width is None:
@@ -270,7 +276,7 @@ def _vectorize_write(schedule: s_tir.Schedule, last: Block, columns: int, lanes:
     return name
 
 
-def _guard(schedule: s_tir.Schedule, name: str, sizes: Mapping[int, int], lane: str | None) -> s_tir.Schedule:
+def guard(schedule: s_tir.Schedule, name: str, sizes: Mapping[int, int], lane: str | None) -> s_tir.Schedule:
     """State when an element of a tile is written: inside the result, a test that all lanes share.
 
     TVM derives a condition of its own for each lane, which would undo the vectors.

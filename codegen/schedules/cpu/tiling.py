@@ -99,6 +99,17 @@ class PackedTile:
             stride: elements from one row of the left operand to the next, 0 where there is no one number.
                 Rows a multiple of 4 KB apart compete for the same few lines of the first cache.
         """
+        return PackedTile.scored(rows, columns, registers, stride)[1]
+
+    @staticmethod
+    def scored(
+        rows: int | None, columns: int, registers: Registers, stride: int = 0, *, whole: bool = False
+    ) -> tuple[float, PackedTile]:
+        """The tile of :meth:`of`, and what share of the units' peak it is estimated to reach.
+
+        Args:
+            whole: take only tiles whose rows divide ``rows``.
+        """
         best: tuple[float, PackedTile] | None = None
         sets = _sets_reached(4 * stride)
         all_registers = registers.accumulators * 4 // 3
@@ -112,6 +123,8 @@ class PackedTile:
                     if rows is None and height not in (4, 5, 6, 8) or height > (rows or height):
                         continue
                     useful = columns / (-(-columns // width) * width)
+                    if whole and rows is not None and rows % height:
+                        continue
                     if rows is not None:
                         useful *= rows / (-(-rows // height) * height)
                     work, loads = height * vectors * passes, height + vectors * passes
@@ -123,7 +136,7 @@ class PackedTile:
                     if best is None or score > best[0]:
                         best = score, tile
         assert best is not None
-        return best[1]
+        return best
 
 
 def _sets_reached(stride: int) -> int:
