@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dynamic", action="store_true", help="compile for varying sizes")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each turn, at least one run")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each turn")
+    parser.add_argument("--runs", type=int, default=50, help="of each engine at least, over all turns")
     parser.add_argument("--timeout", type=float, default=1800, help="of preparing a model, seconds")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the files, and reuse those there")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -60,22 +61,22 @@ def main(arguments: list[str] | None = None) -> int:
     if "graphopt" not in options.engines:
         parser.error("ratios are to graphopt: name it among the engines")
     print(f"{'model':28}" + "".join(f"{e + ' ms':>18}" for e in options.engines) + f"{'ratios':>20}")
-    rows = []
+    rows: list[dict[str, Any]] = []
+    report = {
+        "machine": machine(),
+        "threads": options.threads,
+        "dynamic": options.dynamic,
+        "engines": options.engines,
+        "ceilings": ceilings(options.threads),
+        "models": rows,
+    }
     with tempfile.TemporaryDirectory(prefix="graphopt-latency-") as temporary:
         for name in options.models:
             row = measure(name, options, options.keep or Path(temporary))
             rows.append(row)
             print(format_row(row, options.engines), flush=True)
-    if options.json:
-        report = {
-            "machine": machine(),
-            "threads": options.threads,
-            "dynamic": options.dynamic,
-            "engines": options.engines,
-            "ceilings": ceilings(options.threads),
-            "models": rows,
-        }
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+            if options.json:  # after each model: the whole list takes long
+                options.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0 if not any("failed" in row for row in rows) else 1
 
 
@@ -101,7 +102,9 @@ def measure(name: str, options: argparse.Namespace, root: Path) -> dict[str, Any
         return {**row, "failed": problem}
     files = {engine: folder / FILES[engine] for engine in options.engines}
     try:
-        times = take_turns(files, folder / "inputs.npz", options.threads, options.rounds, options.seconds)
+        least = -(-options.runs // options.rounds)
+        data = folder / "inputs.npz"
+        times = take_turns(files, data, options.threads, options.rounds, options.seconds, least)
     except GraphoptError as error:
         return {**row, "failed": str(error)}
     work = json.loads((folder / "work.json").read_text())

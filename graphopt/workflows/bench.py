@@ -219,7 +219,7 @@ def _default_size(dim_range: Any) -> int:
 
 
 def take_turns(
-    files: Mapping[str, Path], data: Path, threads: int, rounds: int, seconds: float
+    files: Mapping[str, Path], data: Path, threads: int, rounds: int, seconds: float, least: int = 1
 ) -> dict[str, list[list[float]]]:
     """Seconds of every run, by engine and round.
 
@@ -227,9 +227,10 @@ def take_turns(
         files: the model of each engine (one of :data:`ENGINES`), in the form that the engine reads; what
             follows a colon tells several models of one engine apart.
         data: ``.npz`` with the inputs by name.
-        threads: for each engine.
+        threads: for each engine, which is kept on as many cores.
         rounds: turns that each engine takes.
-        seconds: length of a turn; at least one run.
+        seconds: length of a turn.
+        least: runs of a turn, however long they take.
 
     Raises:
         InternalError: an engine's process ended.
@@ -242,7 +243,7 @@ def take_turns(
         order = list(files)
         for i in range(rounds):
             for name in order[i % len(order) :] + order[: i % len(order)]:
-                times[name].append(workers[name].turn(seconds))
+                times[name].append(workers[name].turn(seconds, least))
         return times
     finally:
         for worker in workers.values():
@@ -269,6 +270,9 @@ class _Worker:
             text=True,
             env=environment,
         )
+        # The last cores: the first ones take most of the machine's interrupts.
+        if hasattr(os, "sched_setaffinity"):  # Linux
+            os.sched_setaffinity(self.process.pid, sorted(os.sched_getaffinity(0))[-threads:])
         self._answer()  # ready: loaded and warm
         self.process.send_signal(signal.SIGSTOP)
 
@@ -280,11 +284,11 @@ class _Worker:
             raise InternalError(f"the process of {self.engine} ended: {' '.join(tail) or 'without a word'}")
         return json.loads(line)
 
-    def turn(self, seconds: float) -> list[float]:
+    def turn(self, seconds: float, least: int) -> list[float]:
         """Seconds of each run in one turn."""
         assert self.process.stdin is not None
         self.process.send_signal(signal.SIGCONT)
-        self.process.stdin.write(f"{seconds}\n")
+        self.process.stdin.write(f"{seconds} {least}\n")
         self.process.stdin.flush()
         times: list[float] = self._answer()
         self.process.send_signal(signal.SIGSTOP)

@@ -1,7 +1,8 @@
 """The process of one engine in a benchmark.
 
 ``python -m graphopt.workflows.bench_worker ENGINE MODEL INPUTS.npz THREADS`` loads and warms up,
-prints ``"ready"``, and for each number of seconds that it reads prints the times of its runs.
+prints ``"ready"``, and for each turn that it reads, seconds and a least number of runs, prints the times
+of its runs.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ def main() -> None:
         run()
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
-        end = time.perf_counter() + float(line)
+        seconds, least = line.split()
+        end = time.perf_counter() + float(seconds)
         times: list[float] = []
-        while not times or time.perf_counter() < end:
+        while len(times) < int(least) or time.perf_counter() < end:
             start = time.perf_counter()
             run()
             times.append(time.perf_counter() - start)
