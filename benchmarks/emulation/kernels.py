@@ -32,7 +32,7 @@ class _Taken(Exception):
 
 @cache
 def subject(name: str) -> Subject:
-    """``tensor-core``, ``cuda-core``, ``staged``, ``reduction`` or ``elementwise``."""
+    """``tensor-core``, ``cuda-core``, ``staged``, ``reduction``, ``rows``, ``ragged`` or ``elementwise``."""
     from graphopt.codegen.compiler import compile
     from graphopt.frontends.torch_module import capture_torch
 
@@ -59,7 +59,11 @@ def _make(name: str) -> tuple[nn.Module, torch.Tensor, str]:
     if name == "staged":  # shared memory filled by all threads, in a loop
         return nn.Conv2d(3, 16, 3, padding=1), torch.randn(2, 3, 13, 13), "conv2d"
     if name == "reduction":  # shuffles, and shared memory between warps
-        return nn.Softmax(-1), torch.randn(7, 600), "softmax"
+        return nn.Softmax(-1), torch.randn(3, 2600), "softmax"
+    if name == "rows":  # a warp a row, vectors, a tail of rows
+        return nn.Softmax(-1), torch.randn(520, 128).half(), "softmax"
+    if name == "ragged":  # rows that are no multiple of a warp
+        return nn.Softmax(-1), torch.randn(7, 50), "softmax"
     if name == "elementwise":
         return _Elementwise(), torch.randn(5, 777), ""
     raise LookupError(name)

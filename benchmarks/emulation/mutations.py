@@ -144,6 +144,7 @@ MUTATIONS += [
     Mutation(
         "the output written one element further", "elementwise", ("bounds", "results"), _store_moved("", 1)
     ),
+    Mutation("a row's vector written at an odd address", "rows", ("alignment",), _store_moved("", 1)),
     Mutation("a vector stored at an odd address", "tensor-core", ("alignment",), _store_moved("", 1)),
 ]
 
@@ -156,11 +157,11 @@ def _no_predicate(f: LoweredFunction) -> LoweredFunction:
     return edit(f, expr=always)
 
 
-def _guard(change: Callable[[Any], list[Any]]) -> Change:
+def _guard(change: Callable[[Any], list[Any]], at: int = 0) -> Change:
     def outer(s: Any) -> list[Any] | None:
         return change(s) if isinstance(s, tirx.IfThenElse) else None
 
-    return lambda f: edit(f, stmt=outer)
+    return lambda f: edit(f, stmt=outer, at=at)
 
 
 def _one_less(s: Any) -> list[Any]:
@@ -174,6 +175,8 @@ def _one_more(s: Any) -> list[Any]:
 
 
 MUTATIONS += [
+    Mutation("a row's tail without its predicate", "ragged", ("bounds",), _guard(lambda s: [s.then_case])),
+    Mutation("a row's tail one vector short", "ragged", ("results",), _guard(_one_less, 1)),
     Mutation("the tail's predicate forgotten", "elementwise", ("bounds",), _guard(lambda s: [s.then_case])),
     Mutation("a predicate one too low", "elementwise", ("results",), _guard(_one_less)),
     Mutation("a predicate one too high", "elementwise", ("bounds",), _guard(_one_more)),
@@ -255,6 +258,24 @@ MUTATIONS += [
         "tensor-core",
         ("synchronization", "results"),
         _matrix("tvm_store_matrix_sync", 6, lambda stride: number(4, stride)),
+    ),
+    Mutation(
+        "a shuffle whose mask leaves lanes out",
+        "rows",
+        ("results",),
+        _matrix("tvm_warp_shuffle_down", 0, lambda mask: number(0xFFFF, mask), 5),
+    ),
+    Mutation(
+        "a total that another row's warp would broadcast",
+        "rows",
+        ("results",),
+        _matrix("tvm_warp_shuffle", 2, lambda lane: number(1, lane), 1),
+    ),
+    Mutation(
+        "a sum over half of a warp",
+        "rows",
+        ("results",),
+        _matrix("tvm_warp_shuffle_down", 3, lambda width: number(16, width), 5),
     ),
     Mutation(
         "a shuffle from the wrong lane",

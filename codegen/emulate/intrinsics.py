@@ -53,6 +53,13 @@ def shuffle_source(call: Expr, thread: Expr) -> Expr:
     return thread - lane + found
 
 
+def in_shuffle(call: Expr, thread: Expr) -> Expr:
+    """Whether the mask of a shuffle names the lane of ``thread``."""
+    mask = prim.Cast("uint32", call.args[0])
+    lane = prim.Cast("uint32", thread % integer(WARP))
+    return prim.NE(prim.BitwiseAnd(prim.RShift(mask, lane), integer(1, "uint32")), integer(0, "uint32"))
+
+
 # Which of m, n and k the rows and columns of a fragment are, by the scope of its buffer.
 _ROWS_COLUMNS = {"wmma.matrix_a": (0, 2), "wmma.matrix_b": (2, 1), "wmma.accumulator": (0, 1)}
 _POINTER_BYTES = 32

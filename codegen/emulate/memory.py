@@ -128,6 +128,11 @@ def constant(dtype: str, value: float) -> Expr:
     return prim.Broadcast(made, int(lanes)) if lanes else made
 
 
+def undefined(dtype: str) -> Expr:
+    """What stands for a value that no kernel should use."""
+    return constant(dtype, _poison(dtype))
+
+
 def _poison(dtype: str) -> float:
     scalar = dtype.partition("x")[0]
     if scalar == "bool":

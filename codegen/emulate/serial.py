@@ -38,7 +38,7 @@ from graphopt.codegen.emulate.launch import (
     is_launch,
     is_warp_barrier,
 )
-from graphopt.codegen.emulate.memory import Memory, NotModelled, filled, integer
+from graphopt.codegen.emulate.memory import Memory, NotModelled, filled, integer, undefined
 from graphopt.codegen.emulate.regions import Context, Place, RegionWriter
 from graphopt.codegen.rewrite import (
     Expr,
@@ -401,7 +401,10 @@ class _Launch:
         return out
 
     def _shuffle(self, stmt: Any, warp: ir.Var) -> list[Any]:
-        """Every lane puts its value down, then every lane takes the one that it names."""
+        """Every lane puts its value down, then every lane takes the one that it names.
+
+        Between lanes that the mask does not name a shuffle gives anything (CUDA C++ guide, 7.22).
+        """
         before: list[Any] = []
         me = self.context.thread_number
 
@@ -410,7 +413,9 @@ class _Launch:
                 return None
             cell = self.context.memory.scratch(str(node.ty), "shuffled")
             before.append(tirx.BufferStore(cell, node.args[1], [me]))
-            return tirx.BufferLoad(cell, [intrinsics.shuffle_source(node, me)])
+            source = intrinsics.shuffle_source(node, me)
+            both = prim.And(intrinsics.in_shuffle(node, me), intrinsics.in_shuffle(node, source))
+            return prim.Select(both, tirx.BufferLoad(cell, [source]), undefined(str(node.ty)))
 
         value = rewrite(stmt.value, staged)
         if isinstance(stmt, tirx.Bind):

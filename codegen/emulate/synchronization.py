@@ -39,6 +39,7 @@ from graphopt.codegen.emulate.launch import (
     is_block_barrier,
 )
 from graphopt.codegen.emulate.memory import NotModelled, bytes_of, elements, integer
+from graphopt.codegen.emulate.shared_state import Ints, Race, SharedState, Touch
 from graphopt.codegen.rewrite import (
     Expr,
     all_statements,
@@ -50,7 +51,6 @@ from graphopt.codegen.rewrite import (
     substitute,
     variables,
 )
-from graphopt.codegen.emulate.shared_state import Ints, Race, SharedState, Touch
 
 _AXES = 10
 """Loops without barriers around an access that are kept apart; deeper nests do not occur."""

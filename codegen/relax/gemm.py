@@ -40,13 +40,13 @@ def is_vector(x: Expr) -> bool:
 
 
 def has_few_rows(x: Expr) -> bool:
-    """Whether a left operand ``[..., M, K]`` has so few rows that reading the other one takes all the time."""
+    """Whether a left operand ``[..., M, K]`` has so few rows that reading the other takes all the time."""
     sizes = [known(size) for size in shape_of(x)[:-1]]
     return None not in sizes and prod(n for n in sizes if n is not None) <= _FEW_ROWS
 
 
 def gemv(context: Context, x: Expr, weight: Expr, bias: Expr | None = None) -> Expr:
-    """``x @ weight.T + bias`` for few rows: each element of the result is a reduction along two rows of memory.
+    """``x @ weight.T + bias`` for few rows: each element is a reduction along two rows of memory.
 
     Tiles would be padded to 16 rows, and one for 64 columns leaves most multiprocessors without a block.
     Here a warp computes an element (:mod:`graphopt.codegen.schedules.cuda.row_reduction`).

@@ -20,6 +20,8 @@ _SAMPLE = (
     "a vector stored at an odd address",
     "shared memory written behind its end",
     "the tail's predicate forgotten",
+    "a row's tail one vector short",
+    "a shuffle whose mask leaves lanes out",
     "a predicate one too low",
     "too many threads",
     "more shared memory than a block has",
@@ -29,7 +31,7 @@ _SAMPLE = (
 )
 
 
-@pytest.mark.parametrize("name", ["tensor-core", "staged", "reduction", "elementwise"])
+@pytest.mark.parametrize("name", ["tensor-core", "staged", "reduction", "ragged", "elementwise"])
 def test_right_kernels_pass(name: str) -> None:
     right = subject(name)
     check = check_kernel(right.meaning, right.lowered, find_target(TARGET))

@@ -11,9 +11,9 @@ from tvm import ir, tirx
 from graphopt.codegen.emulate.accesses import FIELDS
 from graphopt.codegen.emulate.execute import build_on_cpu
 from graphopt.codegen.emulate.launch import find_launches
-from graphopt.codegen.rewrite import sequence
 from graphopt.codegen.emulate.serial import Divergent, serialise
 from graphopt.codegen.emulate.synchronization import find_races
+from graphopt.codegen.rewrite import sequence
 
 
 def _int(value: int) -> Any:

@@ -1,8 +1,8 @@
 """Schedule rules for NVIDIA GPUs, in the order in which they are tried.
 
-Products, convolutions and elementwise kernels have rules of graphopt's own; rows are reduced by TVM's dlight
-rules, whose names say so.  The last rules are for what remains: a kernel without thread bindings cannot be
-launched.
+Products, convolutions, reductions of rows and elementwise kernels have rules of graphopt's own.  Other
+reductions are left to TVM's dlight rules, whose names say so.  The last rules are for what remains: a kernel
+without thread bindings cannot be launched.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from graphopt.codegen.schedules.blocks import (
     static,
     top_blocks,
 )
-from graphopt.codegen.schedules.cuda.vectors import bits_of, unroll_in_nvcc
 from graphopt.codegen.schedules.cuda.binding import why_not_lowered
+from graphopt.codegen.schedules.cuda.vectors import bits_of, unroll_in_nvcc
 from graphopt.codegen.schedules.extents import name_extents, restore_extents
 from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
 from graphopt.codegen.targets import Target
@@ -42,9 +42,11 @@ _MANY = 512
 def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     blocks = top_blocks(s_tir.Schedule(func))
     reductions = [b for b in blocks if b.is_reduction]
-    return bool(reductions) and all(
-        b.kinds in (_row(b) + REDUCTION, _row(b)) and b.axes for b in blocks
-    ) and all(_reads_along(b) for b in reductions)
+    return (
+        bool(reductions)
+        and all(b.kinds in (_row(b) + REDUCTION, _row(b)) and b.axes for b in blocks)
+        and all(_reads_along(b) for b in reductions)
+    )
 
 
 def _row(block: Block) -> str:

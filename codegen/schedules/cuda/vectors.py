@@ -22,7 +22,8 @@ def lanes_for(block: Block, extent: int | None) -> int:
     """Elements that a thread takes of an axis of the given extent (None: symbolic), 1 where none fit.
 
     For arithmetic on vectors: four are the most, since of eight halves TVM 0.27 writes no CUDA C++ once they
-    are compared, converted or gathered, and none of conditions on booleans.  The widest type in memory counts.
+    are compared, converted or gathered, and none of conditions on booleans.  The widest type in memory
+    counts.
     """
     if extent is None:
         return 1

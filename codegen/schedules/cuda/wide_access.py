@@ -76,9 +76,7 @@ def wide_access(block: Block) -> Access | None:
     return Access(lanes, tuple(fitting))
 
 
-def split_accesses(
-    schedule: s_tir.Schedule, block: Block, access: Access
-) -> tuple[s_tir.Schedule, Pieces]:
+def split_accesses(schedule: s_tir.Schedule, block: Block, access: Access) -> tuple[s_tir.Schedule, Pieces]:
     """The schedule with the block as copies of vectors, arithmetic, and a store, in the loops over vectors.
 
     TVM derives the same from ``cache_read`` and ``compute_at``, but not for symbolic sizes.
@@ -104,7 +102,9 @@ def split_accesses(
         return None
 
     def point(buffer: Any, indices: Sequence[Any]) -> Any:
-        return tirx.BufferRegion(buffer, [ir.Range.from_min_extent(i, tirx.IntImm("int64", 1)) for i in indices])
+        return tirx.BufferRegion(
+            buffer, [ir.Range.from_min_extent(i, tirx.IntImm("int64", 1)) for i in indices]
+        )
 
     loops = [tirx.Var(f"v{n}", "int64") for n in range(len(axes))]
     values_at = [*loops[:-1], loops[-1] * width]
@@ -143,10 +143,11 @@ def _exchanged(schedule: s_tir.Schedule, block: Block, nest: Any, buffers: list[
     func = schedule.mod["main"]
     root = func.body.block
     outermost = schedule.get(schedule.get_loops(block.handle)[0])
-    body = [nest if part.same_as(outermost) else part for part in _parts(root.body)]
+    parts = [nest if part.same_as(outermost) else part for part in _parts(root.body)]
+    body = parts[0] if len(parts) == 1 else tirx.SeqStmt(parts)
     new = s_tir.SBlock(
-        root.iter_vars, root.reads, root.writes, root.name_hint, body[0] if len(body) == 1 else tirx.SeqStmt(body),
-        root.init, [*root.alloc_buffers, *buffers], root.match_buffers, root.annotations,
+        root.iter_vars, root.reads, root.writes, root.name_hint, body, root.init,
+        [*root.alloc_buffers, *buffers], root.match_buffers, root.annotations,
     )  # fmt: skip
     realize = s_tir.SBlockRealize(func.body.iter_values, func.body.predicate, new)
     return s_tir.Schedule(tvm.IRModule({"main": func.with_body(realize)}))
