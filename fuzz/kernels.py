@@ -200,11 +200,25 @@ def _conv(rng: random.Random, dtype: torch.dtype, kind: str) -> KernelCase:
     return _case(lambda part, x: after(part(before(x))), [x], axes, layer)
 
 
+def _conv1d(rng: random.Random, dtype: torch.dtype) -> KernelCase:
+    kernel, stride, dilation = rng.choice((1, 2, 3, 7)), rng.choice((1, 2)), rng.choice((1, 1, 3))
+    groups = rng.choice((1, 1, 2, 8))
+    channels, outputs = groups * rng.choice((1, 2, 5)), groups * rng.choice((1, 4, 12))
+    padding = rng.randint(0, dilation * (kernel - 1))
+    layer = nn.Conv1d(channels, outputs, kernel, stride, padding, dilation, groups, bias=rng.random() < 0.5)
+    after = _epilogue(rng)
+    x = _values(dtype, rng.choice((1, 2)), channels, dilation * (kernel - 1) + rng.choice((4, 9, 33)))
+    return _case(lambda part, x: after(part(x)), [x], _axes(rng, length=2), layer)
+
+
 def _conv_transpose(rng: random.Random, dtype: torch.dtype) -> KernelCase:
-    kernel = rng.choice((1, 2, 3))
-    stride = kernel if rng.random() < 0.6 else rng.choice((1, 2))
+    kernel = rng.choice((1, 2, 3, 4))
+    stride = kernel if rng.random() < 0.4 else rng.choice((1, 2, 3))
     channels, outputs = rng.choice((1, 5, 16)), rng.choice((1, 3, 8, 22, 24))
-    layer = nn.ConvTranspose2d(channels, outputs, kernel, stride, bias=rng.random() < 0.5)
+    layer = nn.ConvTranspose2d(
+        channels, outputs, kernel, stride, rng.randint(0, kernel // 2), rng.randint(0, stride - 1),
+        bias=rng.random() < 0.5,
+    )  # fmt: skip
     after = _epilogue(rng)
     x = _values(dtype, rng.choice((1, 2)), channels, rng.choice((1, 3, 9)), rng.choice((2, 5, 17)))
     return _case(lambda part, x: after(part(x)), [x], None, layer)
@@ -323,7 +337,8 @@ FAMILIES: tuple[KernelFamily, ...] = (
     KernelFamily("decoding", "split-attention", (torch.float32, torch.float32, torch.bfloat16), _decoding),
     KernelFamily("conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "dense")),
     KernelFamily("depthwise-conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "depthwise")),
-    KernelFamily("grouped-conv", "contraction", FLOATS, lambda r, d: _conv(r, d, "grouped")),
+    KernelFamily("grouped-conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "grouped")),
+    KernelFamily("conv1d", "packed-product", FLOATS, _conv1d),
     KernelFamily("transposed-conv", "packed-product", FLOATS, _conv_transpose),
     KernelFamily("recurrent", "recurrence", (torch.float32,) * 5 + (torch.float64,), _recurrent),
     KernelFamily("pooling", "contraction", FLOATS, _pooling),

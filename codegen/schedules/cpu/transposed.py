@@ -8,7 +8,7 @@ Optimizations of Blocked Algorithms", ASPLOS 1991.)
 
 from __future__ import annotations
 
-from tvm import DataType, s_tir
+from tvm import DataType, ir, s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block, static
 from graphopt.codegen.schedules.cpu.parallel import parallelize
@@ -27,6 +27,8 @@ def schedule_transposed(schedule: s_tir.Schedule, block: Block, target: Target, 
     if column is None or found is None:
         return False
     row, stride = found
+    if not all(isinstance(block.axis_extent(a), ir.Var | tirx.IntImm) for a in (row, column)):
+        return False  # TVM cannot part the last tile of a computed size from the others
     work = count([a.extent for a in block.axes])
     loops = block.loops
     others = [loop for position, loop in enumerate(loops) if position not in (row, column)]
