@@ -280,6 +280,7 @@ def _resize(rng: random.Random, dtype: torch.dtype) -> KernelCase:
 def _rows(rng: random.Random, dtype: torch.dtype) -> KernelCase:
     length = rng.choice((*SIZES, 129, 197))
     x = _values(dtype, rng.choice((1, 3, 9)), rng.choice((1, 4)), length)
+    rng_largest = rng.random() < 0.5
     functions: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
         lambda x: x.softmax(-1),
         lambda x: x.log_softmax(-1),
@@ -289,6 +290,7 @@ def _rows(rng: random.Random, dtype: torch.dtype) -> KernelCase:
         lambda x: x.amax(-1, keepdim=True) + x.mean(1, keepdim=True),
         lambda x: x.softmax(1),
         lambda x: (x * x).sum((0, 2)),
+        lambda x: x.topk(min(length, 5), -1, rng_largest)[0],
     )
     symbolic: list[dict[int, str]] | None = [{0: "rows"}] if x.shape[0] > 1 and rng.random() < 0.4 else None
     return _case(rng.choice(functions), [x], symbolic)
