@@ -223,11 +223,25 @@ def _winograd(rng: random.Random, dtype: torch.dtype) -> KernelCase:
     return _case(convolved, [x], axes, layer)
 
 
+def _conv1d(rng: random.Random, dtype: torch.dtype) -> KernelCase:
+    kernel, stride, dilation = rng.choice((1, 2, 3, 7)), rng.choice((1, 2)), rng.choice((1, 1, 3))
+    groups = rng.choice((1, 1, 2, 8))
+    channels, outputs = groups * rng.choice((1, 2, 5)), groups * rng.choice((1, 4, 12))
+    padding = rng.randint(0, dilation * (kernel - 1))
+    layer = nn.Conv1d(channels, outputs, kernel, stride, padding, dilation, groups, bias=rng.random() < 0.5)
+    after = _epilogue(rng)
+    x = _values(dtype, rng.choice((1, 2)), channels, dilation * (kernel - 1) + rng.choice((4, 9, 33)))
+    return _case(lambda part, x: after(part(x)), [x], _axes(rng, length=2), layer)
+
+
 def _conv_transpose(rng: random.Random, dtype: torch.dtype) -> KernelCase:
-    kernel = rng.choice((1, 2, 3))
-    stride = kernel if rng.random() < 0.6 else rng.choice((1, 2))
+    kernel = rng.choice((1, 2, 3, 4))
+    stride = kernel if rng.random() < 0.4 else rng.choice((1, 2, 3))
     channels, outputs = rng.choice((1, 5, 16)), rng.choice((1, 3, 8, 22, 24))
-    layer = nn.ConvTranspose2d(channels, outputs, kernel, stride, bias=rng.random() < 0.5)
+    layer = nn.ConvTranspose2d(
+        channels, outputs, kernel, stride, rng.randint(0, kernel // 2), rng.randint(0, stride - 1),
+        bias=rng.random() < 0.5,
+    )  # fmt: skip
     after = _epilogue(rng)
     x = _values(dtype, rng.choice((1, 2)), channels, rng.choice((1, 3, 9)), rng.choice((2, 5, 17)))
     return _case(lambda part, x: after(part(x)), [x], None, layer)
@@ -362,6 +376,7 @@ def _resize(rng: random.Random, dtype: torch.dtype) -> KernelCase:
 def _rows(rng: random.Random, dtype: torch.dtype) -> KernelCase:
     length = rng.choice((*SIZES, 129, 197))
     x = _values(dtype, rng.choice((1, 3, 9)), rng.choice((1, 4)), length)
+    rng_largest = rng.random() < 0.5
     functions: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
         lambda x: x.softmax(-1),
         lambda x: x.log_softmax(-1),
@@ -371,6 +386,7 @@ def _rows(rng: random.Random, dtype: torch.dtype) -> KernelCase:
         lambda x: x.amax(-1, keepdim=True) + x.mean(1, keepdim=True),
         lambda x: x.softmax(1),
         lambda x: (x * x).sum((0, 2)),
+        lambda x: x.topk(min(length, 5), -1, rng_largest)[0],
     )
     symbolic: list[dict[int, str]] | None = [{0: "rows"}] if x.shape[0] > 1 and rng.random() < 0.4 else None
     return _case(rng.choice(functions), [x], symbolic)
@@ -420,7 +436,8 @@ FAMILIES: tuple[KernelFamily, ...] = (
     KernelFamily("conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "dense")),
     KernelFamily("winograd-conv", "winograd", (torch.float32,), _winograd),
     KernelFamily("depthwise-conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "depthwise")),
-    KernelFamily("grouped-conv", "contraction", FLOATS, lambda r, d: _conv(r, d, "grouped")),
+    KernelFamily("grouped-conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "grouped")),
+    KernelFamily("conv1d", "packed-product", FLOATS, _conv1d),
     KernelFamily("transposed-conv", "packed-product", FLOATS, _conv_transpose),
     KernelFamily("recurrent", "recurrence", (torch.float32,) * 5 + (torch.float64,), _recurrent),
     KernelFamily("integer-linear", "packed-product", BYTES, _integer_linear),

@@ -28,13 +28,15 @@ from graphopt.codegen.relax.narrow import half_dot, half_factor, narrow_conv2d
 from graphopt.codegen.relax.packed import (
     depthwise_conv2d,
     divides,
+    fits_groups,
     packed_conv2d,
     packed_matmul,
     packed_windows,
     window_sums,
 )
+from graphopt.codegen.relax.phases import phased_conv_transpose2d
 from graphopt.codegen.relax.registry import Converter
-from graphopt.codegen.relax.symbols import known
+from graphopt.codegen.relax.symbols import int64, known
 from graphopt.codegen.relax.weights import weight_of
 from graphopt.codegen.relax.windows import window_conv2d
 from graphopt.codegen.relax.winograd import winograd_conv2d, winograd_plan
@@ -145,7 +147,24 @@ def _pointwise(context: Context, entry: Converter, operands: Sequence[Any]) -> A
 
 def _conv2d(context: Context, entry: Converter, operands: Sequence[Any]) -> Any:
     x, _, bias, stride, padding, dilation, groups = operands
-    return _convolved(context, x, bias, stride, padding, dilation, groups)
+    weight, offset = _weights(context, bias)
+    return _convolved(context, x, weight, offset, stride, padding, dilation, groups)
+
+
+def _conv1d(context: Context, entry: Converter, operands: Sequence[Any]) -> Any:
+    """An image of one row."""
+    x, _, bias, stride, padding, dilation, groups = operands
+    weight, offset = _weights(context, bias)
+    if weight is None or context.registers is None or len(context.shape) != 3 or isinstance(padding, str):
+        return None
+    held = channels_last(context, x, 3)
+    batch, length, channels = shape_of(held)
+    image = ChannelsLast(context.reshape(held, [batch, 1, length, channels]))
+    _, outputs, size = context.shape
+    row = context.retyped([batch, outputs, int64(1), size], context.dtype)
+    (step,), (pad,), (spread,) = (_numbers(v) for v in (stride, padding, dilation))
+    result = _convolved(row, image, weight.unsqueeze(2), offset, [1, step], [0, pad], [1, spread], groups)
+    return None if result is None else ChannelsLast(context.reshape(result.stored, [batch, size, outputs]))
 
 
 def _convolution(context: Context, entry: Converter, operands: Sequence[Any]) -> Any:
@@ -154,11 +173,12 @@ def _convolution(context: Context, entry: Converter, operands: Sequence[Any]) ->
         return _conv_transpose(
             context, entry, (x, None, bias, stride, padding, output_padding, groups, dilation)
         )
-    return _convolved(context, x, bias, stride, padding, dilation, groups)
+    weight, offset = _weights(context, bias)
+    return _convolved(context, x, weight, offset, stride, padding, dilation, groups)
 
 
 def _conv_transpose(context: Context, entry: Converter, operands: Sequence[Any]) -> Any:
-    """Where the windows do not overlap: a product for each pixel, whose results are the window's pixels."""
+    """Where windows do not overlap: a product for each pixel, whose results are the window's pixels."""
     x, _, bias, stride, padding, output_padding, groups, dilation = operands
     weight, offset = _weights(context, bias)
     if weight is None or weight.ndim != 4 or len(context.shape) != 4:
@@ -166,13 +186,15 @@ def _conv_transpose(context: Context, entry: Converter, operands: Sequence[Any])
     if not _has_kernels(context) or (context.gpu is None and context.dtype != "float32"):
         return None
     steps, taps = _pair(stride), list(weight.shape[2:])
-    if (
-        groups != 1
-        or steps != taps
-        or any(_pair(padding) + _pair(output_padding))
-        or _pair(dilation) != [1, 1]
-    ):
+    if groups != 1 or _pair(dilation) != [1, 1]:
         return None
+    pads, more = _pair(padding), _pair(output_padding)
+    if steps != taps or any(pads + more):
+        if context.registers is None or steps[0] * steps[1] * weight.shape[1] < 4:
+            return None
+        data = channels_last(context, x, 4)
+        shape = moved(context.shape)
+        return ChannelsLast(phased_conv_transpose2d(context, data, weight, offset, steps, pads, more, shape))
     channels, outputs, (kh, kw) = weight.shape[0], weight.shape[1], taps
     if context.registers is not None and 2 * outputs >= context.registers.lanes:
         windows = packed_windows(context, channels_last(context, x, 4), weight, offset)
@@ -194,9 +216,15 @@ def _conv_transpose(context: Context, entry: Converter, operands: Sequence[Any])
 
 
 def _convolved(
-    context: Context, x: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
+    context: Context,
+    x: Any,
+    weight: torch.Tensor | None,
+    offset: torch.Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
 ) -> ChannelsLast | None:
-    weight, offset = _weights(context, bias)
     if weight is None or isinstance(padding, str):
         return None
     if not _has_kernels(context) or len(context.shape) != 4 or weight.ndim != 4:
@@ -223,6 +251,8 @@ def _convolved(
         return ChannelsLast(packed_conv2d(context, x, *rest))
     if depthwise and divides(outputs, context):
         return ChannelsLast(depthwise_conv2d(context, channels_last(context, x, 4), *rest))
+    if not depthwise and groups > 1 and fits_groups(outputs // groups, context):
+        return ChannelsLast(packed_conv2d(context, channels_last(context, x, 4), *rest, groups=groups))
     return None
 
 
@@ -276,9 +306,13 @@ def _weights(context: Context, bias: Any) -> tuple[torch.Tensor | None, torch.Te
     return (weight, offset) if bias is None or offset is not None else (None, None)
 
 
+def _numbers(value: Any) -> list[int]:
+    return [int(v) for v in (value if isinstance(value, (list, tuple)) else [value])]
+
+
 def _pair(value: Any) -> list[int]:
-    values = list(value) if isinstance(value, (list, tuple)) else [value]
-    return [int(v) for v in (values * 2 if len(values) == 1 else values)]
+    values = _numbers(value)
+    return values * 2 if len(values) == 1 else values
 
 
 # -- operators on planes ---------------------------------------------------------------------------
@@ -419,6 +453,7 @@ def _reshape(context: Context, entry: Converter, operands: Sequence[Any]) -> Any
 
 
 _RULES: dict[Any, Rule] = {
+    aten.conv1d.default: _conv1d,
     aten.conv2d.default: _conv2d,
     aten.convolution.default: _convolution,
     aten.conv_transpose2d.input: _conv_transpose,

@@ -19,7 +19,7 @@ from graphopt.codegen.relax.context import OUT_ELEMENTWISE_FUSIBLE, Context, Exp
 from graphopt.codegen.relax.symbols import known
 from graphopt.codegen.schedules.cpu.borders import WINDOW_ROWS
 from graphopt.codegen.schedules.cpu.packed import DOT_GROUP, PACKED_TILE, PADDED, PADDED_PLANES
-from graphopt.codegen.schedules.cpu.tiling import PackedTile, vector_width
+from graphopt.codegen.schedules.cpu.tiling import PackedTile, register_rows, vector_width
 
 
 def packed_matmul(context: Context, x: Expr, weight: torch.Tensor, bias: torch.Tensor | None) -> Expr:
@@ -59,21 +59,27 @@ def packed_conv2d(
     shape: Sequence[Any],
     *,
     planes: bool = False,
+    groups: int = 1,
 ) -> Expr:
-    """A convolution of one group, channels last.
+    """A convolution, channels last.
 
     Args:
         x: ``[N, H, W, C]``, float32.
-        weight: ``[O, C, KH, KW]``.
+        weight: ``[O, C / groups, KH, KW]``.
         padding: ``[top, left, bottom, right]``.
         shape: of the result, ``[N, OH, OW, O]``.
         planes: whether ``x`` is ``[N, C, H, W]``: pictures of a few channels are read as they come.
+        groups: of channels; those of one must fill whole panels (:func:`fits_groups`).
     """
     assert context.registers is not None
     batch, height, width, outputs = shape
     channels, taps = weight.shape[1], weight.shape[2:]
     stride = strides[1] * (1 if planes else channels)
     tile = PackedTile.of(known(width), int(outputs), context.registers, stride)
+    if groups > 1:
+        columns = _group_columns(int(outputs) // groups, context)
+        tile = PackedTile(register_rows(known(width), columns, context.registers), columns)
+    panels_of_group = int(outputs) // groups // tile.columns if groups > 1 else 1
     order = [channels, *taps] if planes else [*taps, channels]
     matrix = weight.detach().permute((1, 2, 3, 0) if planes else (2, 3, 1, 0)).reshape(-1, weight.shape[0])
     packed_weight = _panels(matrix, tile.columns)
@@ -87,7 +93,8 @@ def packed_conv2d(
 
         def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
             n, y, x = _window(outer, row, kh, kw, strides, dilations)
-            pixel = data(n, channel, y, x) if planes else data(n, y, x, channel)
+            at = channel if groups == 1 else panel // panels_of_group * channels + channel
+            pixel = data(n, at, y, x) if planes else data(n, y, x, at)
             return te.sum(pixel * packed(panel, *axes, column), axis=axes)
 
         return _tiled(
@@ -240,6 +247,18 @@ def _depthwise_tile(width: Any, channels: int, context: Context) -> tuple[Packed
 def divides(outputs: int, context: Context) -> bool:
     """Whether :func:`depthwise_conv2d` can cut this number of channels into whole vectors."""
     return outputs % _channels_at_once(outputs, context) == 0
+
+
+def fits_groups(outputs: int, context: Context) -> bool:
+    """Whether :func:`packed_conv2d` can cut a group of so many outputs into whole panels."""
+    return outputs >= 4 and outputs % _group_columns(outputs, context) == 0
+
+
+def _group_columns(outputs: int, context: Context) -> int:
+    """Columns of a panel: two registers where they divide a group."""
+    assert context.registers is not None
+    wide = 2 * context.registers.lanes
+    return wide if outputs % wide == 0 else _channels_at_once(outputs, context)
 
 
 def _channels_at_once(outputs: int, context: Context) -> int:

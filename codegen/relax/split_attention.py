@@ -20,7 +20,7 @@ from graphopt.codegen.relax.blocked_attention import Logit, fill_zero, fold, rou
 from graphopt.codegen.relax.context import Context, Expr, shape_of
 from graphopt.codegen.relax.symbols import int64, known
 
-MOST_QUERIES = 8
+MOST_QUERIES = 5
 """More rows are worth packed keys."""
 
 _PARTS = 8  # of all heads together: enough for a few cores to end at about the same time

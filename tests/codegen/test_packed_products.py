@@ -55,6 +55,19 @@ CONVOLUTIONS = {
     "depthwise, 24 channels, strided": (nn.Conv2d(24, 24, 5, 2, 2, groups=24), (1, 24, 17, 14)),
     "transposed, a vector a pixel": (nn.ConvTranspose2d(12, 22, (2, 3), (2, 3)), (2, 12, 5, 7)),
     "transposed, windows apart": (nn.ConvTranspose2d(12, 6, 2, 2), (1, 12, 5, 7)),
+    "transposed, overlapping": (nn.ConvTranspose2d(6, 10, 4, 2, 1), (2, 6, 5, 7)),
+    "transposed, taps that no stride divides": (
+        nn.ConvTranspose2d(6, 3, (5, 3), (3, 2), (2, 0), (1, 1)),
+        (1, 6, 4, 5),
+    ),
+    "transposed, windows with gaps between": (nn.ConvTranspose2d(4, 8, 2, 3, 0, 2), (1, 4, 3, 5)),
+    "transposed, one step": (nn.ConvTranspose2d(5, 9, 3, 1, 1, bias=False), (1, 5, 6, 7)),
+    "groups of four": (nn.Conv2d(32, 32, 3, 1, 1, groups=8), (2, 32, 9, 7)),
+    "groups of more outputs": (nn.Conv2d(6, 96, (3, 1), 2, groups=2), (1, 6, 9, 8)),
+    "groups of two registers": (nn.Conv2d(10, 64, 1, groups=2, bias=False), (1, 10, 5, 13)),
+    "one axis": (nn.Conv1d(6, 20, 5, 2, 2), (2, 6, 33)),
+    "one axis, dilated groups": (nn.Conv1d(16, 16, 3, 1, 4, 4, groups=2), (1, 16, 21)),
+    "one axis, depthwise": (nn.Conv1d(32, 32, 7, 1, 3, groups=32), (1, 32, 40)),
 }
 
 
@@ -66,13 +79,23 @@ def test_convolutions(name: str) -> None:
 
 @pytest.mark.parametrize(
     "layer",
+    [nn.ConvTranspose2d(6, 8, 4, 2, 1, 1), nn.Conv2d(6, 16, 3, 1, 1, groups=2)],
+    ids=["transposed", "groups"],
+)
+def test_convolutions_of_planes_that_are_not_known(layer: nn.Module) -> None:
+    artifact = compiled(layer, torch.randn(2, 6, 9, 8), dynamic=[{0: "batch", 2: "height", 3: "width"}])
+    assert "packed-product" in rules(artifact)
+
+
+@pytest.mark.parametrize(
+    "layer",
     [
-        nn.Conv2d(16, 16, 3, padding=1, groups=4),
+        nn.Conv2d(16, 8, 3, padding=1, groups=4),
         nn.Conv2d(8, 2, 3),
-        nn.ConvTranspose2d(4, 4, 3, 2),
+        nn.ConvTranspose2d(4, 4, 3, 2, groups=2),
         nn.ConvTranspose2d(4, 4, 2, 2, dilation=2),
     ],
-    ids=["groups", "two outputs", "overlapping windows", "dilated windows"],
+    ids=["groups of two outputs", "two outputs", "transposed groups", "dilated windows"],
 )
 def test_other_convolutions_take_the_plain_way(layer: nn.Module) -> None:
     channels = layer.in_channels

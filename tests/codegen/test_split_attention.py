@@ -38,14 +38,14 @@ def is_split(artifact: Artifact) -> bool:
 
 @pytest.mark.parametrize(
     ("queries", "keys", "depth", "width"),
-    [(1, 1, 16, 16), (1, 13, 32, 8), (3, 130, 24, 40), (1, 515, 64, 64), (8, 64, 16, 4), (2, 1000, 4, 48)],
+    [(1, 1, 16, 16), (1, 13, 32, 8), (3, 130, 24, 40), (1, 515, 64, 64), (5, 64, 16, 4), (2, 1000, 4, 48)],
 )
 def test_lengths_and_head_sizes(queries: int, keys: int, depth: int, width: int) -> None:
     q, k = torch.randn(1, 2, queries, depth), torch.randn(1, 2, keys, depth)
     assert is_split(compiled(q, k, torch.randn(1, 2, keys, width)))
 
 
-@pytest.mark.parametrize("groups", [1, 3, 8])
+@pytest.mark.parametrize("groups", [1, 3, 5])
 def test_heads_of_a_group_share_their_keys(groups: int) -> None:
     q, k = torch.randn(2, 2 * groups, 1, 32), torch.randn(2, 2, 300, 32)
     assert is_split(compiled(q, k, k.flip(2), enable_gqa=True))
@@ -86,7 +86,7 @@ def test_keys_whose_number_is_not_known(causal: bool) -> None:
         verify(program, artifact, runs=4).raise_if_failed()
 
 
-@pytest.mark.parametrize("shape", [(9, 16), (1, 7)])
+@pytest.mark.parametrize("shape", [(6, 16), (1, 7)])
 def test_what_is_not_split(shape: tuple[int, int]) -> None:
     """More queries, and heads that fill no part of a register."""
     queries, depth = shape

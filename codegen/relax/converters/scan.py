@@ -166,8 +166,52 @@ def topk(context: Context, x: Expr, k: Any, dim: int, largest: bool, ordered: bo
     """The first ``k`` of the sorted rows; equal values come in the order of their positions."""
     original = shape_of(x)
     x, axis = _rows(context, x, dim)
+    if original and 0 < (known(int64(k)) or 0) <= _MOST_SELECTED:
+        return _selected(context, x, axis, int(k), largest)
     found = [pieces_first(context, r, axis, k) for r in sorted_along(context, x, axis, largest)]
     return found if original else [context.reshape(r, []) for r in found]
+
+
+_MOST_SELECTED = 128
+"""So many entries are found by insertion: few of a long row come before the last of them."""
+
+
+def _selected(context: Context, x: Expr, axis: int, count: int, descending: bool) -> list[Expr]:
+    """The first ``count`` entries of each row in order, and their positions, in one pass over the row."""
+    sizes, dtype = shape_of(x), dtype_of(x)
+    compute = arithmetic_dtype(dtype)
+    extents = [size for k, size in enumerate(sizes) if k != axis]
+
+    def define(data: Any, values: Any, order: Any) -> None:
+        with block("select", extents) as row:
+
+            def at(k: Any) -> list[Any]:
+                return [*row[:axis], k, *row[axis:]]
+
+            def kept(k: Any) -> Any:
+                return s.cast(values[tuple(at(tirx.max(k, int64(0))))], compute)
+
+            filled = T.sblock_alloc_buffer((1,), "int64", scope="local")
+            place = T.sblock_alloc_buffer((1,), "int64", scope="local")
+            T.buffer_store(filled, int64(0), [0])
+            with T.serial(0, sizes[axis]) as k:
+                entry = data[tuple(at(k))]
+                value = s.cast(entry, compute)
+                wanted = tirx.Or(filled[0] < count, _precedes(value, kept(int64(count - 1)), descending))
+                with T.If(wanted), T.Then():
+                    T.buffer_store(place, tirx.min(filled[0], int64(count - 1)), [0])
+                    moves = tirx.And(place[0] > 0, _precedes(value, kept(place[0] - 1), descending))
+                    with T.While(moves):
+                        before = tirx.max(place[0] - 1, int64(0))
+                        T.buffer_store(values, values[tuple(at(before))], at(place[0]))
+                        T.buffer_store(order, order[tuple(at(before))], at(place[0]))
+                        T.buffer_store(place, before, [0])
+                    T.buffer_store(values, entry, at(place[0]))
+                    T.buffer_store(order, k, at(place[0]))
+                    T.buffer_store(filled, tirx.min(filled[0] + 1, int64(count)), [0])
+
+    shape = [*sizes[:axis], int64(count), *sizes[axis + 1 :]]
+    return context.loops("topk", [x], [(shape, dtype), (shape, "int64")], define)
 
 
 def pieces_first(context: Context, x: Expr, axis: int, count: Any) -> Expr:

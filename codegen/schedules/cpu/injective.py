@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import s_tir, tirx
 
-from graphopt.codegen.schedules.blocks import Block, inline_producers, loop_extent, top_blocks
+from graphopt.codegen.schedules.blocks import Block, collect, inline_producers, loop_extent, top_blocks
 from graphopt.codegen.schedules.cpu.guarded import mark_likely
 from graphopt.codegen.schedules.cpu.parallel import work_is_large
 from graphopt.codegen.schedules.cpu.tiling import Registers, count, vector_width
@@ -50,14 +50,18 @@ def schedule_spatial(schedule: s_tir.Schedule, handle: Any, target: Target, deci
         return
     if schedule_transposed(schedule, block, target, decisions):
         return
-    if _is_linear(block):
+    computed = not (linear := _is_linear(block)) and bool(collect(block.axis_extent(-1), tirx.Mul))
+    if linear:
         loops = [schedule.fuse(*loops)] if len(loops) > 1 else loops
     inner = loops.pop()
     while loops and (extent := loop_extent(schedule, inner)) is not None and extent < registers.lanes:
         inner = schedule.fuse(loops.pop(), inner)
-    outer = schedule.fuse(*loops) if len(loops) > 1 else loops[0] if loops else None
+    outer, vectorized = schedule.fuse(*loops) if len(loops) > 1 else loops[0] if loops else None, True
     extent = loop_extent(schedule, inner)
-    if extent is None or extent > 4 * registers.lanes:
+    if extent is None and computed:
+        # Of 2 n + 1 TVM parts a remainder whose length no vector has: LLVM vectorises the loop as it is.
+        outer, vectorized = outer if outer is not None else inner, False
+    elif extent is None or extent > 4 * registers.lanes:
         width = vector_width(extent, registers)
         if extent is not None and extent >= _LONG * registers.lanes:
             width = max(width, registers.lanes)  # whole registers, whatever is left over
@@ -72,7 +76,8 @@ def schedule_spatial(schedule: s_tir.Schedule, handle: Any, target: Target, deci
             # With few rows the columns are shared among the cores as well.  A loop that needs a
             # remainder stays on its own: only then can it be partitioned.
             outer = schedule.fuse(outer, rest)
-    schedule.vectorize(inner)
+    if vectorized:
+        schedule.vectorize(inner)
     if outer is None:
         return
     if decisions.choose(f"{block.name}.parallel", int(work_is_large(work)), (0, 1)):

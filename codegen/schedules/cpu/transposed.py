@@ -8,7 +8,7 @@ Optimizations of Blocked Algorithms", ASPLOS 1991.)
 
 from __future__ import annotations
 
-from tvm import DataType, s_tir
+from tvm import DataType, ir, s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block, static
 from graphopt.codegen.schedules.cpu.parallel import parallelize
@@ -27,17 +27,24 @@ def schedule_transposed(schedule: s_tir.Schedule, block: Block, target: Target, 
     if column is None or found is None:
         return False
     row, stride = found
+    if not all(isinstance(block.axis_extent(a), ir.Var | tirx.IntImm) for a in (row, column)):
+        return False  # TVM cannot part the last tile of a computed size from the others
     work = count([a.extent for a in block.axes])
     loops = block.loops
     others = [loop for position, loop in enumerate(loops) if position not in (row, column)]
     lanes = Registers.of(target).lanes
     # Lines a multiple of 2 KB apart share few sets of the first cache: half as many at once.
     width = _tile(block.axes[column].extent, lanes // 2 if stride and stride % 2048 == 0 else lanes)
-    rows, inner_row = schedule.split(loops[row], factors=[None, _tile(block.axes[row].extent, _LINE)])
+    height = _tile(block.axes[row].extent, _LINE)
+    rows, inner_row = schedule.split(loops[row], factors=[None, height])
     columns, inner_column = schedule.split(loops[column], factors=[None, width])
     schedule.reorder(*others, rows, columns, inner_row, inner_column)
     schedule.vectorize(inner_column)
-    parallelize(schedule, [*others, rows, columns], target, decisions, work)
+    # A loop with a remainder stays on its own: only then can it be parted.
+    shared = others if others else [rows]
+    if others and _divides(height, block.axes[row].extent):
+        shared = [*others, rows, *([columns] if _divides(width, block.axes[column].extent) else [])]
+    parallelize(schedule, shared, target, decisions, work)
     return True
 
 
@@ -62,6 +69,10 @@ def _across(block: Block, column: int) -> tuple[int, int | None] | None:
                     str(region.source.dtype)
                 ).itemsize
     return None
+
+
+def _divides(size: int, extent: int | None) -> bool:
+    return extent is not None and extent % size == 0
 
 
 def _tile(extent: int | None, most: int) -> int:
