@@ -222,7 +222,15 @@ class Lowering:
         results = [r for r in _as_tuple(node.meta["val"])]
         _check_dtype(entry, values, results)
         context = Context(
-            node, self.builder, self.symbols, values, results, self.registers, self.gpu, self.dots, self._as_held
+            node,
+            self.builder,
+            self.symbols,
+            values,
+            results,
+            self.registers,
+            self.gpu,
+            self.dots,
+            self._as_held,
         )
         laid = channels_last.convert(context, entry, fx.map_arg(operands, self._as_held))
         if isinstance(laid, channels_last.ChannelsLast):
