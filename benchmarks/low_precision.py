@@ -1,10 +1,10 @@
 """Products of int8, bfloat16 and float16 on one core: ``python -m benchmarks.low_precision``.
 
-Each engine runs in a process of its own, on one thread, and is timed by that thread's CPU time (median of the runs).
-A table per kind of case: 10^9 operations a second, and for single rows the bytes of weights a second.
+Each engine runs in a process of its own, on one thread, and is timed by that thread's CPU time (median of
+the runs); the table has 10^9 operations a second.
 
-Integer convolutions are those of ResNet-50 with their requantization: dyadic for graphopt, ``QLinearConv`` for
-onnxruntime; both get and give images as they hold them (channels last, channels first).
+Integer convolutions are those of ResNet-50 with their requantization: dyadic for graphopt, ``QLinearConv``
+for onnxruntime; both get and give images as they hold them (channels last, channels first).
 """
 
 from __future__ import annotations
@@ -52,10 +52,11 @@ class Case:
 
 RESNET50 = (
     (3, 224, 64, 7, 2), (64, 56, 64, 1, 1), (64, 56, 64, 3, 1), (64, 56, 256, 1, 1), (256, 56, 64, 1, 1),
-    (256, 56, 128, 1, 1), (128, 56, 128, 3, 2), (128, 28, 512, 1, 1), (256, 56, 512, 1, 2), (512, 28, 128, 1, 1),
-    (128, 28, 128, 3, 1), (512, 28, 256, 1, 1), (256, 28, 256, 3, 2), (256, 14, 1024, 1, 1), (512, 28, 1024, 1, 2),
-    (1024, 14, 256, 1, 1), (256, 14, 256, 3, 1), (1024, 14, 512, 1, 1), (512, 14, 512, 3, 2), (512, 7, 2048, 1, 1),
-    (1024, 14, 2048, 1, 2), (2048, 7, 512, 1, 1), (512, 7, 512, 3, 1),
+    (256, 56, 128, 1, 1), (128, 56, 128, 3, 2), (128, 28, 512, 1, 1), (256, 56, 512, 1, 2),
+    (512, 28, 128, 1, 1), (128, 28, 128, 3, 1), (512, 28, 256, 1, 1), (256, 28, 256, 3, 2),
+    (256, 14, 1024, 1, 1), (512, 28, 1024, 1, 2), (1024, 14, 256, 1, 1), (256, 14, 256, 3, 1),
+    (1024, 14, 512, 1, 1), (512, 14, 512, 3, 2), (512, 7, 2048, 1, 1), (1024, 14, 2048, 1, 2),
+    (2048, 7, 512, 1, 1), (512, 7, 512, 3, 1),
 )  # fmt: skip
 
 CASES = (
@@ -90,7 +91,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _in_own_process(engine: str, only: str) -> dict[str, float | None]:
     threads = {"OMP_NUM_THREADS": "1", "TVM_NUM_THREADS": "1", "GRAPHOPT_CACHE": "off"}
     command = [sys.executable, "-m", "benchmarks.low_precision", "--child", engine, "--only", only]
-    done = subprocess.run(command, env={**os.environ, **threads}, stdout=subprocess.PIPE, check=True, text=True)
+    done = subprocess.run(
+        command, env={**os.environ, **threads}, stdout=subprocess.PIPE, check=True, text=True
+    )
     result: dict[str, float | None] = json.loads(done.stdout.splitlines()[-1])
     return result
 
@@ -136,10 +139,12 @@ def _graphopt(case: Case) -> Callable[[], Any]:
     dtype: torch.dtype = getattr(torch, case.dtype)
     if len(case.size) == 5:
         channels, height, outputs, kernel, stride = case.size
-        conv = IntegerConv2d(weights(outputs, channels, kernel, kernel), torch.zeros(outputs, dtype=torch.int32), 0,
-                             (stride, stride), (kernel // 2, kernel // 2))  # fmt: skip
+        weight, bias = weights(outputs, channels, kernel, kernel), torch.zeros(outputs, dtype=torch.int32)
+        conv = IntegerConv2d(weight, bias, 0, (stride, stride), (kernel // 2, kernel // 2))
         factor = torch.rand(outputs) / 2000 + 1e-4
-        module: nn.Module = ChannelsLast(nn.Sequential(conv, DyadicRequantize(factor, (-1, 1, 1), torch.uint8)))
+        module: nn.Module = ChannelsLast(
+            nn.Sequential(conv, DyadicRequantize(factor, (-1, 1, 1), torch.uint8))
+        )
         x = torch.randint(0, 128, (1, height, height, channels)).to(dtype)
     elif dtype.is_floating_point:
         module, x = nn.Linear(case.size[1], case.size[2]).to(dtype), torch.randn(case.size[:2]).to(dtype)

@@ -340,7 +340,11 @@ def _integer_conv(rng: random.Random, dtype: torch.dtype, depthwise: bool) -> Ke
 
     def apply(part: nn.Module, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = part(x)
-        return (y.to(torch.int32) + y.to(torch.int32).clamp(min=3)).clamp(-128, 127).to(torch.int8) if residual else y
+        return (
+            (y.to(torch.int32) + y.to(torch.int32).clamp(min=3)).clamp(-128, 127).to(torch.int8)
+            if residual
+            else y
+        )
 
     return _case(apply, [x], axes, nn.Sequential(layer, after))
 

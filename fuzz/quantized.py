@@ -1,4 +1,4 @@
-"""Layers of an integer-only network: products of bytes with sums of int32, and what brings those back to 8 bits."""
+"""Layers of integer-only networks: products of bytes, summed in int32, and what brings those to 8 bits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ class DyadicRequantize(nn.Module):
     Yao et al., "HAWQ-V3: Dyadic Neural Network Quantization", arXiv:2011.10680, 2020, with one rounding.
     """
 
-    def __init__(self, factor: torch.Tensor, shape: Sequence[int], dtype: torch.dtype, low: int | None = None):
+    def __init__(
+        self, factor: torch.Tensor, shape: Sequence[int], dtype: torch.dtype, low: int | None = None
+    ):
         """
         Args:
             factor: of each channel, positive; ``m 2^-e`` is the nearest with 31 bits and one ``e`` for all.
@@ -29,18 +31,18 @@ class DyadicRequantize(nn.Module):
         shift = int(torch.floor(MULTIPLIER_BITS - 1 - torch.log2(factor.double().max())))
         multiplier = torch.round(factor.double() * 2.0**shift).to(torch.int64)
         self.multiplier = nn.Buffer(multiplier.reshape(shape))
-        self.shift, self.half = shift, 1 << (shift - 1)
+        self.shift, self.rounding = shift, 1 << (shift - 1)
         self.dtype = dtype
         limits = torch.iinfo(dtype)
         self.low, self.high = limits.min if low is None else low, limits.max
 
     def forward(self, sums: torch.Tensor) -> torch.Tensor:
-        scaled = (sums.to(torch.int64) * self.multiplier + self.half) >> self.shift
+        scaled = (sums.to(torch.int64) * self.multiplier + self.rounding) >> self.shift
         return scaled.clamp(self.low, self.high).to(self.dtype)
 
 
 class FloatRequantize(nn.Module):
-    """``saturate(round(z factor) + zero)``, as QLinearConv does it in ONNX, with a float32 factor a channel."""
+    """``saturate(round(z factor) + zero)``, as QLinearConv does in ONNX, with a float32 factor a channel."""
 
     def __init__(self, factor: torch.Tensor, shape: Sequence[int], dtype: torch.dtype, zero: int):
         super().__init__()

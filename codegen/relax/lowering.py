@@ -233,7 +233,15 @@ class Lowering:
         results = [r for r in _as_tuple(node.meta["val"])]
         _check_dtype(entry, values, results)
         context = Context(
-            node, self.builder, self.symbols, values, results, self.registers, self.gpu, self.dots, self._as_held
+            node,
+            self.builder,
+            self.symbols,
+            values,
+            results,
+            self.registers,
+            self.gpu,
+            self.dots,
+            self._as_held,
         )
         context.cores, context.winograd = self.cores, self.winograd
         laid = channels_last.convert(context, entry, fx.map_arg(operands, self._as_held))

@@ -24,7 +24,7 @@ from graphopt.codegen.relax.context import OUT_ELEMENTWISE_FUSIBLE, Context, Exp
 from graphopt.codegen.relax.packed import finished, whole_tiles
 from graphopt.codegen.relax.symbols import known
 from graphopt.codegen.schedules.cpu.dots import DotProduct
-from graphopt.codegen.schedules.cpu.packed import PADDED, PADDED_PLANES
+from graphopt.codegen.schedules.cpu.packed import PADDED
 from graphopt.codegen.schedules.cpu.tiling import PackedTile
 
 _SIGN = 0x80
@@ -217,7 +217,7 @@ def _tile(context: Context, factor: Factor, rows: int | None, outputs: int, stri
 
 
 def _panels(matrix: torch.Tensor, columns: int, group: int) -> torch.Tensor:
-    """``[K, N]`` to ``[⌈N / columns⌉, ⌈K / group⌉, columns, group]``, filled up with zeros; no last axis of 1."""
+    """``[K, N]`` to ``[⌈N / columns⌉, ⌈K / group⌉, columns, group]``, and zeros; no last axis of 1."""
     depth, outputs = matrix.shape
     count, groups = -(-outputs // columns), -(-depth // group)
     wide = torch.nn.functional.pad(matrix, (0, count * columns - outputs, 0, groups * group - depth))
@@ -225,9 +225,7 @@ def _panels(matrix: torch.Tensor, columns: int, group: int) -> torch.Tensor:
     return (panels.squeeze(3) if group == 1 else panels).contiguous()
 
 
-def _offset(
-    context: Context, factor: Factor, weight: torch.Tensor, bias: torch.Tensor | None
-) -> list[Expr]:
+def _offset(context: Context, factor: Factor, weight: torch.Tensor, bias: torch.Tensor | None) -> list[Expr]:
     """What is added to each column: the bias, less the zero point's share."""
     if factor.zero:
         share = weight.flatten(1).sum(1, dtype=torch.int64) * factor.zero
@@ -237,7 +235,7 @@ def _offset(
 
 
 def _whole_groups(data: te.Tensor, depth: int, factor: Factor) -> te.Tensor:
-    """Rows of ``depth`` elements as the instruction takes them; what fills a group up meets weights of zero."""
+    """Rows of ``depth`` elements as the instruction takes them; what fills a group up meets zeros."""
     whole = -(-depth // factor.dot.group) * factor.dot.group
 
     def element(*index: Any) -> Any:
@@ -252,7 +250,8 @@ def _image(
 ) -> te.Tensor:
     """The image with its border and whole groups of channels, as the instruction takes them."""
     top, left, bottom, right = padding
-    batch, height, width = data.shape[0], *(data.shape[2:] if planes else data.shape[1:3])
+    batch = data.shape[0]
+    height, width = data.shape[2:] if planes else data.shape[1:3]
 
     def element(n: Any, y: Any, x: Any, c: Any) -> Any:
         channel = c if whole == channels else tirx.min(c, channels - 1)

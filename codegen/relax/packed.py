@@ -175,9 +175,7 @@ def depthwise_conv2d(
         def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
             pixel = _window(outer, row, kh, kw, strides, dilations)
             value = _bordered(data, padding, *pixel, panel * columns + column, read)
-            return te.sum(
-                value * s.cast(packed(kh, kw, panel, column), str(value.ty.dtype)), axis=[kh, kw]
-            )
+            return te.sum(value * s.cast(packed(kh, kw, panel, column), str(value.ty.dtype)), axis=[kh, kw])
 
         window = [strides[0], dilations[0], padding[0]]
         return _tiled(
@@ -335,7 +333,7 @@ def whole_tiles(
         repeats = whole is not rows and window is None
         return term(outer, tirx.min(row, rows - 1) if repeats else row, panel, column)
 
-    attributes = {PACKED_TILE: [height, width, int(columns_inside), row_axis]}
+    attributes: dict[str, Any] = {PACKED_TILE: [height, width, int(columns_inside), row_axis]}
     if window is not None:
         attributes[WINDOW_ROWS] = list(window)
     if group > 1:

@@ -1,4 +1,4 @@
-"""Products of int8, bfloat16 and float16: exact where they are integers, by the instructions of each target."""
+"""Products of int8, bfloat16 and float16: exact in integers, by the instructions of each target."""
 
 from __future__ import annotations
 

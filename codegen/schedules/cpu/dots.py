@@ -139,7 +139,11 @@ def _function(dot: DotProduct, lanes: int, instruction: str | None) -> tirx.Prim
     """The function in plain loops, or by the instruction."""
     with IRBuilder() as ib, T.prim_func(private=True, s_tir=True):
         handles = [T.arg(f"p{i}", T.handle()) for i in range(3)]
-        specs = (((dot.group,), dot.left, "global"), ((lanes, dot.group), dot.right, "global"), ((lanes,), dot.total, "local"))
+        specs = (
+            ((dot.group,), dot.left, "global"),
+            ((lanes, dot.group), dot.right, "global"),
+            ((lanes,), dot.total, "local"),
+        )
         a, b, c = (
             T.match_buffer(handle, shape, dtype, scope=scope, offset_factor=1)
             for handle, (shape, dtype, scope) in zip(handles, specs, strict=True)
@@ -186,16 +190,17 @@ def _wrapper(instruction: str) -> str:
 def dot_source(dot: DotProduct, lanes: int) -> str | None:
     """LLVM IR that a kernel with the instruction needs beside it; None where it needs none.
 
-    TVM turns every bfloat16 into bits of 16 before LLVM sees it, which has an own type for them: a function
-    between the two converts, and is inlined.
+    TVM turns every bfloat16 into bits of 16 before LLVM sees it, which has a type of its own for them: a
+    function between the two converts, and is inlined.
     """
     if dot.left != "bfloat16":
         return None
     instruction, wide = dict(dot.instructions)[lanes], 2 * lanes
     total, pairs, bits = f"<{lanes} x float>", f"<{wide} x bfloat>", f"<{wide} x i16>"
+    name = f"@{_wrapper(instruction)}({total} %c, {bits} %a, {bits} %b)"
     return f"""
 declare {total} @{instruction}({total}, {pairs}, {pairs})
-define linkonce_odr {total} @{_wrapper(instruction)}({total} %c, {bits} %a, {bits} %b) alwaysinline nounwind {{
+define linkonce_odr {total} {name} alwaysinline nounwind {{
   %x = bitcast {bits} %a to {pairs}
   %y = bitcast {bits} %b to {pairs}
   %r = call {total} @{instruction}({total} %c, {pairs} %x, {pairs} %y)
