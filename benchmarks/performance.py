@@ -27,7 +27,8 @@ OpenVINO (below 1: ours is faster than both).
 *Of the roof* is the least time that the machine's two ceilings allow, over our time. Both are measured: the
 rate of a large matrix product, the better of torch's and our own, and that of reading memory. The work is
 the operations of products and convolutions (two a multiply-add), and the bytes of weights, inputs and
-outputs, each moved once. A convolution may exceed that product's rate a little.
+outputs, each moved once. A convolution may exceed that product's rate a little, and one by Winograd's method
+does fewer operations than are counted.
 
 *Where the time goes* names the kernels that take most of it, with their share and the number of calls.
 """

@@ -97,7 +97,8 @@ def compile(
     hashes = {"program": program.structural_hash(), "weights": weights.hexdigest()}
     if target.kind == "c":
         refuse_control_flow(program)
-        return compile_source(lower(program, target, winograd=winograd).mod, program.signature, target, hashes, source)
+        lowered = lower(program, target, winograd=winograd)
+        return compile_source(lowered.mod, program.signature, target, hashes, source)
     database = open_database(tuned)
     records = database.best_of_target(target_key(target)) if database else {}
 

@@ -18,7 +18,7 @@ WINOGRAD_RULE = "winograd"
 """The name of the schedule rule, as artifacts keep it."""
 
 # What is chosen decides how much rounding errors grow (Barabasz, Anderson, Soodhalter and Gregg, "Error
-# Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", ACM TOMS 46(4), 2020).
+# Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", arXiv:1803.10986).
 # For m = 4 the root mean square error over that of a direct sum is 11 with 0, ±1, ±2, 7 with the paper's
 # 0, ±1, 1/2, -2, and 5 with these, the best of all pairs of eighths; their transforms are exact in float32.
 POINTS: dict[int, tuple[Fraction, ...]] = {

@@ -215,7 +215,7 @@ def window_sums(
             pixel = _window(outer, row, kh, kw, strides, (1, 1))
             return te.sum(_bordered(data, padding, *pixel, panel * tile.columns + column), axis=[kh, kw])
 
-        total = _whole_tiles(
+        total = whole_tiles(
             [batch, height],
             width,
             int(channels),

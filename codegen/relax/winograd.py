@@ -22,7 +22,6 @@ from tvm import te, tirx
 from graphopt.codegen.relax import scalars as s
 from graphopt.codegen.relax.context import OUT_ELEMENTWISE_FUSIBLE, Context, Expr, shape_of
 from graphopt.codegen.relax.symbols import int64, known
-from graphopt.codegen.toom_cook import TAPS, Matrix, transforms
 from graphopt.codegen.schedules.cpu.winograd import (
     COLUMNS,
     PADDED,
@@ -33,6 +32,7 @@ from graphopt.codegen.schedules.cpu.winograd import (
     WINOGRAD,
 )
 from graphopt.codegen.schedules.cpu.winograd_plan import Convolution, WinogradPlan, plan_winograd
+from graphopt.codegen.toom_cook import TAPS, Matrix, transforms
 
 
 def winograd_plan(
@@ -132,9 +132,7 @@ def winograd_conv2d(
         def whole_tiles(n: Any, y: Any, x: Any, p: Any, c: Any) -> Any:
             row = y // m
             tile = row % plan.band * across + x // m
-            return _row_of(
-                matrices.output, x % m, lambda j: sums(n, row // plan.band, p, tile, y % m, j, c)
-            )
+            return _row_of(matrices.output, x % m, lambda j: sums(n, row // plan.band, p, tile, y % m, j, c))
 
         whole = _compute([batch, down * m, across * m, panels, columns], whole_tiles, WHOLE)
 

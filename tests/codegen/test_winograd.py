@@ -76,12 +76,20 @@ def test_it_pays_for_deep_convolutions(registers: Registers) -> None:
     "sizes",
     [
         (64, 64, 1, 56),  # three quarters of each tile are outside
-        (64, 4, 56, 56),  # the transform of the image outweighs the products
         (3, 64, 56, 56),  # too few channels for a vector
+        (8, 8, 64, 64),  # the transforms outweigh what the products save
     ],
 )
 def test_it_does_not_pay(sizes: tuple[int, int, int, int]) -> None:
     assert plan_winograd(Convolution(*sizes), HALVED, cores=2) is None
+
+
+def test_few_channels_take_small_tiles() -> None:
+    """Whose rounding errors are smaller: few channels do not average them."""
+    for channels, outputs in ((16, 2), (64, 4)):
+        plan = plan_winograd(Convolution(channels, 64, 56, 56), HALVED, cores=2)
+        assert plan is not None
+        assert plan.outputs == outputs
 
 
 def test_large_weights_take_small_tiles() -> None:

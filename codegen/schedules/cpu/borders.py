@@ -73,11 +73,13 @@ def _without_rows_test(block: Any, tap: Any) -> tuple[Any, Any]:
             return call
         test, pixel, outside = call.args
         columns = [t for t in _conjuncts(test) if not mentions(t, tap)]
-        heights.append(pixel.source.shape[1])
+        loads = [load for load in collect(pixel, ir.TensorLoad) if mentions(load, tap)]
+        heights.extend(load.source.shape[1] for load in loads)
         return tirx.if_then_else(tirx.all(*columns), pixel, outside) if columns else pixel
 
     body = tvm_ffi.structural_map(block.body, (ir.Call, relaxed))
-    return (heights[0] if len(heights) == 1 else None), body
+    one = heights and all(tvm_ffi.structural_equal(height, heights[0]) for height in heights)
+    return (heights[0] if one else None), body
 
 
 def _conjuncts(test: Any) -> list[Any]:

@@ -200,9 +200,7 @@ def _copy_rows(
     return True
 
 
-def inline_epilogue(
-    schedule: s_tir.Schedule, main: Block, stages: frozenset[str] = frozenset()
-) -> Block:
+def inline_epilogue(schedule: s_tir.Schedule, main: Block, stages: frozenset[str] = frozenset()) -> Block:
     """One block that writes the result: everything elementwise after the product, and what it needs.
 
     What has another shape, such as an image that the result is a gate of, follows in loops of its own.

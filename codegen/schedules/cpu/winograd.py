@@ -15,7 +15,8 @@ from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block, loop_extent, top_blocks
 from graphopt.codegen.schedules.cpu.packed import guard, inline_epilogue, vectorize_write
-from graphopt.codegen.schedules.cpu.tiling import Registers
+from graphopt.codegen.schedules.cpu.parallel import work_is_large
+from graphopt.codegen.schedules.cpu.tiling import Registers, count
 from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
 from graphopt.codegen.targets import Target
 from graphopt.codegen.toom_cook import WINOGRAD_RULE
@@ -28,6 +29,8 @@ PRODUCT, COLUMNS, WHOLE = "winograd_product", "winograd_columns", "winograd_whol
 """Names of the stages, in their order: the image with a border, transformed along columns and along rows of
 a tile; products; and transformed back."""
 
+_STAGES = frozenset({PADDED, ROWS, TILES, PRODUCT, COLUMNS, WHOLE})
+
 
 def _applies(func: tirx.PrimFunc, target: Target) -> bool:
     blocks = top_blocks(s_tir.Schedule(func))
@@ -36,13 +39,13 @@ def _applies(func: tirx.PrimFunc, target: Target) -> bool:
 
 def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
     stages = {b.name: b for b in top_blocks(schedule)}
-    if not {PADDED, ROWS, TILES, PRODUCT, COLUMNS, WHOLE} <= set(stages):
+    if not set(stages) >= _STAGES:
         raise NotApplicable("a stage is missing")
     whole = stages[WHOLE]
     annotation = dict(stages[PRODUCT].stmt.annotations)[WINOGRAD]
     m, band, rows, columns = (int(v) for v in annotation)
     lanes = Registers.of(target).lanes
-    last = inline_epilogue(schedule, whole, frozenset(stages))
+    last = inline_epilogue(schedule, whole, _STAGES)
     batch, y, x, panel, column = whole.loops
     width = gcd(columns, lanes)
     bands, tile_y, y = schedule.split(y, factors=[None, band, m])
@@ -65,7 +68,8 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
     for loop in schedule.get_loops(last.handle)[-3:-1]:
         schedule.unroll(loop)
     lane_name = vectorize_write(schedule, last, columns, width)
-    schedule.parallel(schedule.fuse(batch, bands, panel) if at_once else schedule.fuse(batch, bands))
+    if work_is_large(count([axis.extent for axis in stages[PRODUCT].axes])):
+        schedule.parallel(schedule.fuse(batch, bands, panel) if at_once else schedule.fuse(batch, bands))
     schedule.decompose_reduction(stages[PRODUCT].handle, reduced)
     return guard(schedule, last.name, {1: band * m, 2: m, -1: columns}, lane_name)
 
@@ -87,7 +91,7 @@ def _transform_pixels(schedule: s_tir.Schedule, stages: dict[str, Block], at_onc
     *image, channel = schedule.get_loops(padded)
     _, lane = schedule.split(channel, factors=[None, width])
     schedule.vectorize(lane)
-    if at_once:
+    if at_once and work_is_large(count([axis.extent for axis in stages[TILES].axes])):
         schedule.parallel(schedule.fuse(*outer, tile))
         schedule.parallel(schedule.fuse(*image[:2]))
 
