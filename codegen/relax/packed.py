@@ -213,7 +213,8 @@ def window_sums(
 
         def term(outer: Sequence[Any], row: Any, panel: Any, column: Any) -> Any:
             pixel = _window(outer, row, kh, kw, strides, (1, 1))
-            return te.sum(_bordered(data, padding, *pixel, panel * tile.columns + column), axis=[kh, kw])
+            column = panel * tile.columns + column
+            return te.sum(_bordered(data, padding, *pixel, column, lambda value: value), axis=[kh, kw])
 
         total = whole_tiles(
             [batch, height],

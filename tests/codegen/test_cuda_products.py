@@ -51,7 +51,7 @@ def _exactly_equal(meaning: tirx.PrimFunc, scheduled: tirx.PrimFunc) -> None:
     assert np.array_equal(*results)
 
 
-@pytest.mark.parametrize("sizes", [(17, 13, 7), (33, 40, 48), (2, 1, 1), (130, 66, 33)])
+@pytest.mark.parametrize("sizes", [(17, 13, 7), (33, 40, 48), (9, 1, 1), (130, 66, 33)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["float32", "float16"])
 def test_products_whose_sizes_no_tile_divides(
     sizes: tuple[int, int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch

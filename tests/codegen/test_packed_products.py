@@ -74,7 +74,7 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolutions(name: str) -> None:
     layer, shape = CONVOLUTIONS[name]
-    assert "packed-product" in rules(compiled(layer, torch.randn(shape)))
+    assert rules(compiled(layer, torch.randn(shape))).keys() & {"packed-product", "winograd"}
 
 
 @pytest.mark.parametrize(

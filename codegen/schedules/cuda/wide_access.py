@@ -181,6 +181,8 @@ def _unconditional_loads(value: Any) -> list[Any]:
 
 def _is_along(load: Any, axis: Any) -> bool:
     """Whether neighbours along the axis read neighbours in memory."""
+    if len(load.indices) == 0:
+        return False  # a scalar
     *outer, last = load.indices
     if not _copied_well(load.source.dtype) or not mentions(last, axis):
         return False
