@@ -57,8 +57,13 @@ def decompose_node(node: fx.Node, table: Mapping[Any, Any]) -> Expansion | None:
 
     fakes = [n.meta["val"] for n in operands]
     trace = make_fx(call, decomposition_table=decompositions, _allow_non_fake_inputs=True)
-    with enable_python_dispatcher():  # torch's C++ bodies of recurrent layers write in place
-        module = trace(*fakes)
+    # torch's C++ bodies of recurrent layers write in place, and with oneDNN they are one of its operators.
+    (enabled, *_) = torch.backends.mkldnn.set_flags(_enabled=False)
+    try:
+        with enable_python_dispatcher():
+            module = trace(*fakes)
+    finally:
+        torch.backends.mkldnn.set_flags(_enabled=enabled)
     propagate(module, only_missing=True)
     if any(n.target is target for n in module.graph.nodes):
         return None

@@ -91,8 +91,7 @@ def _stacked(context: Context, states: list[Expr]) -> Expr:
     return states[0] if len(states) == 1 else context.emit(relax.op.concat(states, axis=0))
 
 
-# torch takes bfloat16 apart into an operator of oneDNN.
-@converter(aten.lstm.input, dtypes=FLOATS - {torch.bfloat16})
+@converter(aten.lstm.input, dtypes=FLOATS)
 def lstm(context: Context, x: Expr, states: list[Expr], _weights: Any, *options: Any) -> tuple[Expr, ...]:
     return _layers(context, _LSTM, x, states, *options)
 
