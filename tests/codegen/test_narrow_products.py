@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.kernel_fuzz import run as run_case
 from graphopt.codegen import Artifact, compile
+from graphopt.codegen.relax import narrow
 from graphopt.codegen.schedules.cpu.dots import Dots
 from graphopt.codegen.targets import find_target
 from graphopt.frontends.torch_module import capture_torch
+from graphopt.fuzz.kernels import FAMILIES
 from graphopt.fuzz.quantized import DyadicRequantize, FloatRequantize, IntegerConv2d, IntegerLinear
 from graphopt.verification import verify
 
@@ -251,3 +256,34 @@ def test_products_use_the_instructions_of_the_target_and_none_above(target: str,
         assert not found & (ABOVE.get(target, set()) | NEVER)
         assert vectors >= 512 or "%zmm" not in text
         assert vectors >= 256 or "%ymm" not in text
+
+
+# -- mistakes --------------------------------------------------------------------------------------
+
+
+def _zero_point_off_by_one(factor: narrow.Factor) -> narrow.Factor:
+    return replace(factor, zero=factor.zero + 1 if factor.zero else 0)
+
+
+def _plain_border(factor: narrow.Factor) -> narrow.Factor:
+    return replace(factor, border=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "mistake", "seed"),
+    [
+        ("integer-linear", "_offset", _zero_point_off_by_one, 1),
+        ("integer-conv", "_image", _plain_border, 2),
+    ],
+)
+def test_a_wrong_integer_product_is_found(
+    monkeypatch: pytest.MonkeyPatch, name: str, step: str, mistake: Any, seed: int
+) -> None:
+    original = getattr(narrow, step)
+
+    def wrong(*arguments: Any) -> Any:
+        return original(*(mistake(a) if isinstance(a, narrow.Factor) else a for a in arguments))
+
+    monkeypatch.setattr(narrow, step, wrong)
+    family = next(f for f in FAMILIES if f.name == name)
+    assert run_case(family, seed, "cpu")[0] == "wrong"
