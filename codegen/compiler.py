@@ -114,6 +114,7 @@ def compile(
         "target": target.to_dict(),
         "source": source,
         "signature": program.signature.to_dict(),
+        "examples": _example_sizes(program),  # tiles are chosen for them
         "tuned": database.digest(target_key(target)) if database else None,
         "winograd": winograd,
     }
@@ -180,6 +181,14 @@ def compile_module(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _example_sizes(program: Program) -> list[list[int | None]]:
+    """The sizes of the inputs that the program was captured from."""
+    shapes = [node.meta["val"].shape for node in program.input_nodes]
+    return [
+        [size.node.hint if isinstance(size, torch.SymInt) else size for size in shape] for shape in shapes
+    ]
 
 
 def _constant_outputs(main: relax.Function) -> list[int]:

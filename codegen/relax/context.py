@@ -14,7 +14,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from graphopt.codegen.relax.dtypes import tvm_dtype
-from graphopt.codegen.relax.symbols import SymbolTable, int64
+from graphopt.codegen.relax.symbols import SymbolTable, int64, known
 from graphopt.codegen.schedules.cpu.dots import Dots
 from graphopt.codegen.schedules.cpu.tiling import Registers
 from graphopt.codegen.schedules.cuda.tiles import Capability
@@ -64,6 +64,10 @@ def normalize_axis(axis: int, rank: int) -> int:
     return axis + max(rank, 1) if axis < 0 else axis
 
 
+_FEWEST_ROWS = 4
+"""Of a tile where the number of rows is not known."""
+
+
 class Context:
     """The lowering of one node.
 
@@ -111,6 +115,16 @@ class Context:
     def lanes(self) -> int | None:
         """Float32 elements of a vector register; None where the code is not for a CPU."""
         return None if self.registers is None else self.registers.lanes
+
+    def rows_at_once(self, size: Any) -> int | None:
+        """How many rows a tile is chosen for: those that there are, or were in the example that was captured.
+
+        Any other number is computed in tiles of the same height, so that a few in the example are no hint.
+        """
+        if (number := known(size)) is not None:
+            return number
+        typical = self.symbols.typical(size)
+        return None if typical is None else max(typical, _FEWEST_ROWS)
 
     def plane(self, rank: int, spatial: int) -> slice:
         """Where the ``spatial`` axes stand among the ``rank`` axes of an image."""

@@ -135,9 +135,9 @@ class Lowering:
         value = node.meta["val"]
         for size in value.shape:
             if isinstance(size, torch.SymInt):
-                _, symbol = size.node.expr.as_coeff_Mul()
+                factor, symbol = size.node.expr.as_coeff_Mul()
                 if symbol.is_symbol:
-                    self.symbols.define(symbol)
+                    self.symbols.define(symbol, size.node.hint, int(factor))
         spec = self.program.signature.inputs[len(self.env)]
         try:
             var = relax.Var(

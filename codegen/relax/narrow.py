@@ -22,7 +22,6 @@ from tvm import te, tirx
 from graphopt.codegen.relax import scalars as s
 from graphopt.codegen.relax.context import OUT_ELEMENTWISE_FUSIBLE, Context, Expr, shape_of
 from graphopt.codegen.relax.packed import finished, whole_tiles
-from graphopt.codegen.relax.symbols import known
 from graphopt.codegen.schedules.cpu.dots import DotProduct
 from graphopt.codegen.schedules.cpu.packed import PADDED
 from graphopt.codegen.schedules.cpu.tiling import PackedTile
@@ -94,7 +93,7 @@ def narrow_matmul(
     *lead, rows, depth = shape_of(x)
     outputs, group = weight.shape[0], factor.dot.group
     size = int(depth)
-    tile = _tile(context, factor, known(rows), outputs, size)
+    tile = _tile(context, factor, context.rows_at_once(rows), outputs, size)
     panels = _panels(weight.T.reshape(size, outputs), tile.columns, group)
 
     prepare = None if factor.direct and size % group == 0 else lambda data: _whole_groups(data, size, factor)
@@ -139,7 +138,7 @@ def narrow_conv2d(
     batch, height, width, outputs = shape
     channels, taps, group = weight.shape[1], weight.shape[2:], factor.dot.group
     groups = -(-channels // group)
-    tile = _tile(context, factor, known(width), int(outputs), strides[1] * groups * group)
+    tile = _tile(context, factor, context.rows_at_once(width), int(outputs), strides[1] * groups * group)
     wide = torch.nn.functional.pad(weight.permute(2, 3, 1, 0), (0, 0, 0, groups * group - channels))
     panels = _panels(wide.reshape(-1, weight.shape[0]), tile.columns, group)
     panels = panels.reshape(panels.shape[0], *taps, groups, *panels.shape[2:])

@@ -33,7 +33,7 @@ def packed_matmul(context: Context, x: Expr, weight: torch.Tensor, bias: torch.T
     assert context.registers is not None
     *lead, rows, depth = shape_of(x)
     outputs = weight.shape[0]
-    tile = PackedTile.of(known(rows), outputs, context.registers, int(depth))
+    tile = PackedTile.of(context.rows_at_once(rows), outputs, context.registers, int(depth))
     panels = _panels(weight.detach().T, tile.columns)
 
     def define(data: te.Tensor, packed: te.Tensor, *offset: te.Tensor) -> te.Tensor:
@@ -75,10 +75,10 @@ def packed_conv2d(
     batch, height, width, outputs = shape
     channels, taps = weight.shape[1], weight.shape[2:]
     stride = strides[1] * (1 if planes else channels)
-    tile = PackedTile.of(known(width), int(outputs), context.registers, stride)
+    tile = PackedTile.of(context.rows_at_once(width), int(outputs), context.registers, stride)
     if groups > 1:
         columns = _group_columns(int(outputs) // groups, context)
-        tile = PackedTile(register_rows(known(width), columns, context.registers), columns)
+        tile = PackedTile(register_rows(context.rows_at_once(width), columns, context.registers), columns)
     panels_of_group = int(outputs) // groups // tile.columns if groups > 1 else 1
     order = [channels, *taps] if planes else [*taps, channels]
     matrix = weight.detach().permute((1, 2, 3, 0) if planes else (2, 3, 1, 0)).reshape(-1, weight.shape[0])
@@ -119,7 +119,7 @@ def packed_windows(context: Context, x: Expr, weight: torch.Tensor, bias: torch.
     assert context.registers is not None
     batch, height, width, _ = shape_of(x)
     channels, outputs, *taps = weight.shape
-    tile = PackedTile.of(known(width), outputs, context.registers, channels)
+    tile = PackedTile.of(context.rows_at_once(width), outputs, context.registers, channels)
     matrix = weight.detach().permute(2, 3, 0, 1).reshape(-1, outputs)
     packed_weight = _panels(matrix, tile.columns)
     packed_weight = packed_weight.reshape(packed_weight.shape[0], *taps, channels, tile.columns)
@@ -237,7 +237,7 @@ def window_sums(
 def _depthwise_tile(width: Any, channels: int, context: Context) -> tuple[PackedTile, int]:
     """The tile of windows that do not mix channels, and how many tiles the channels are."""
     columns = _channels_at_once(channels, context)
-    size = known(width)
+    size = context.rows_at_once(width)
     # At most seven, and as equal as they can be.
     rows = 6 if size is None else -(-size // -(-size // 7))
     return PackedTile(rows, columns), channels // columns

@@ -9,6 +9,7 @@ from typing import Any
 
 import sympy
 import torch
+import tvm_ffi
 from tvm import tirx
 from tvm.ir import Range
 from tvm.sym import Analyzer
@@ -31,6 +32,10 @@ class UnboundSymbol(Exception):
 class SymbolTable:
     """One int64 TIR variable a symbol, and the translation of expressions over them.
 
+    Attributes:
+        variables: by symbol.
+        examples: the value that a variable had in the example that was captured, by its name.
+
     A symbol that an input has only in a multiple, ``32*s47``, has no variable of its own: the
     variable is the axis, and the symbol is a thirty-second of it.
 
@@ -42,22 +47,41 @@ class SymbolTable:
         self._names = dict(names)
         self._scaled: dict[sympy.Symbol, sympy.Expr] = {}
         self.variables: dict[str, tirx.Var] = {}
+        self.examples: dict[str, int] = {}
         self.analyzer = Analyzer()
 
-    def define(self, symbol: sympy.Symbol) -> tirx.Var:
-        """The variable that ``symbol`` is, or is a fraction of; made on first use."""
+    def define(self, symbol: sympy.Symbol, axis: int | None = None, factor: int = 1) -> tirx.Var:
+        """The variable that ``symbol`` is, or is a fraction of; made on first use.
+
+        Args:
+            axis: size of an axis ``factor * symbol`` in the example that was captured.
+        """
         label, divisor = split_label(self._names.get(symbol.name, symbol.name))
         key = symbol.name if divisor == 1 else label
         if key not in self.variables:
             self.variables[key] = tirx.Var(label, "int64")
+            if axis is not None:
+                self.examples[label] = axis * divisor // factor
         if divisor != 1:
             self._scaled[symbol] = sympy.Symbol(key, integer=True, positive=True) / divisor
         return self.variables[key]
+
+    def typical(self, value: Index) -> int | None:
+        """A size in the example that the program was captured from; None where no example is known."""
+        if (number := known(value)) is not None:
+            return number
+
+        def example(variable: Any) -> Any:
+            number = self.examples.get(variable.name)
+            return variable if number is None else int64(number)
+
+        return known(Analyzer().simplify(tvm_ffi.structural_map(value, (tirx.Var, example))))
 
     def renewed(self) -> SymbolTable:
         """A table of the same symbols with variables of its own: functions do not share variables."""
         other = SymbolTable(self._names)
         other._scaled = dict(self._scaled)
+        other.examples = dict(self.examples)
         other.variables = {key: tirx.Var(v.name, "int64") for key, v in self.variables.items()}
         return other
 

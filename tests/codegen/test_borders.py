@@ -29,16 +29,24 @@ def depthwise(size: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(4, 32, 1), nn.Conv2d(32, 32, size, padding=size // 2, groups=32))
 
 
+def conditions(statement: tirx.Stmt) -> list[tirx.Expr]:
+    """What elements are tested for."""
+    calls = collect(statement, ir.Call)
+    return [c.args[0] for c in calls if getattr(c.op, "name", "") == "prim.if_then_else"]
+
+
 @pytest.mark.parametrize("module", [depthwise(3), depthwise(5)], ids=["3x3", "5x5"])
-def test_rows_of_taps_over_the_border_cost_one_branch(module: nn.Module) -> None:
+def test_one_branch_for_a_row_of_taps_and_one_for_a_tile(module: nn.Module) -> None:
     function = scheduled(module, 1, 4, 14, 14)
-    (branch,) = collect(function.body, tirx.IfThenElse)
-    (update,) = (r.block for r in collect(branch, s_tir.SBlockRealize))
-    row = next(v.var for v in update.iter_vars if v.iter_type == tirx.IterVar.CommReduce)
-    calls = collect(update.body, ir.Call)
-    conditions = [c.args[0] for c in calls if getattr(c.op, "name", "") == "prim.if_then_else"]
-    assert conditions
-    assert not any(mentions(condition, row) for condition in conditions)
+    tile, row = collect(function.body, tirx.IfThenElse)
+    assert conditions(tile.then_case) == [], "a tile inside of the image"
+    (block,) = (r.block for r in collect(tile.else_case, s_tir.SBlockRealize))
+    tap = next(v.var for v in block.iter_vars if v.iter_type == tirx.IterVar.CommReduce)
+    assert conditions(block.body)
+    assert not any(mentions(condition, tap) for condition in conditions(block.body))
+    assert mentions(
+        row.condition, next(f.loop_var for f in collect(function.body, tirx.For) if f.body.same_as(row))
+    )
 
 
 @pytest.mark.parametrize(("width", "unrolled"), [(14, True), (112, False)])
@@ -60,4 +68,4 @@ class Average(nn.Module):
 
 def test_average_pooling_is_a_sum_over_windows() -> None:
     function = scheduled(nn.Sequential(nn.Conv2d(4, 32, 1), Average()), 1, 4, 14, 14)
-    assert len(collect(function.body, tirx.IfThenElse)) == 1
+    assert len(collect(function.body, tirx.IfThenElse)) == 2

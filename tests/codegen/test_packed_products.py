@@ -150,6 +150,13 @@ def test_elementwise_operators_join_the_products_and_keep_the_layout() -> None:
     assert "packed_conv2d_hardswish" in names
 
 
+@pytest.mark.parametrize(("example", "rows"), [(7, 7), (21, 7), (2, 4)])
+def test_tiles_of_open_sizes_are_chosen_for_the_example(example: int, rows: int) -> None:
+    layer = nn.Sequential(nn.Conv2d(3, 32, 1), nn.Conv2d(32, 32, 3, padding=1, groups=32))
+    artifact = compiled(layer, torch.randn(1, 3, 9, example), dynamic=[{3: "width"}])
+    assert f'"graphopt.packed_tile": [{rows}, 16, 1, -2]' in artifact.source()
+
+
 @pytest.mark.parametrize("target", ["x86-64-v2", "x86-64-v3"])
 def test_smaller_registers(target: str) -> None:
     artifact = compiled(Gated(), torch.randn(1, 3, 20, 24), dynamic=[{0: "n", 2: "h", 3: "w"}], target=target)
