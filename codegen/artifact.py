@@ -16,6 +16,7 @@ import torch
 from graphopt.codegen.gpu_report.kernels import GpuKernel
 from graphopt.codegen.package import Description, check_writable, damaged, read_package
 from graphopt.codegen.targets import Target
+from graphopt.codegen.strassen import STRASSEN_RULE
 from graphopt.codegen.toom_cook import WINOGRAD_RULE
 from graphopt.errors import InputError, TargetError, did_you_mean
 from graphopt.files import copy_atomically
@@ -81,6 +82,10 @@ class Artifact:
     def winograd(self) -> list[str]:
         """Names of the kernels that compute a convolution by Winograd's method."""
         return [k.name for k in self.kernels() if k.rule == WINOGRAD_RULE]
+
+    def strassen(self) -> list[str]:
+        """Names of the kernels that compute a product by Strassen's algorithm."""
+        return [k.name for k in self.kernels() if k.rule == STRASSEN_RULE]
 
     def warnings(self) -> list[str]:
         """Kernels whose tuned schedule did not fit them, so that they run the default one."""

@@ -60,7 +60,7 @@ def compile(
     source: dict[str, str] | None = None,
     cache: bool = True,
     tuned: bool | str | os.PathLike[str] = True,
-    winograd: bool = True,
+    fast_algorithms: bool = True,
     inspect: Inspect | None = None,
 ) -> Artifact:
     """Compile a program.
@@ -75,8 +75,9 @@ def compile(
             not for target ``c``, whose source is written anew each time.
         tuned: use what :func:`graphopt.tune` found: True for the user's database, a folder for the one
             there, False for none.  A record that does not fit its kernel is reported in the metadata.
-        winograd: compute 3x3 convolutions on CPUs by Winograd's method where that pays: in fewer operations,
-            with larger rounding errors.  :meth:`Artifact.winograd` lists the kernels that do.
+        fast_algorithms: on CPUs, compute 3x3 convolutions by Winograd's method and products with large weights
+            by Strassen's where that pays: in fewer operations, with larger rounding errors and more memory for
+            weights.  :meth:`Artifact.winograd` and :meth:`Artifact.strassen` list the kernels that do.
         inspect: gets the functions before scheduling and as they are emitted for a GPU, by name, before
             a binary is made of them; what it raises ends the compilation.  Nothing comes from the cache then.
 
@@ -97,13 +98,13 @@ def compile(
     hashes = {"program": program.structural_hash(), "weights": weights.hexdigest()}
     if target.kind == "c":
         refuse_control_flow(program)
-        lowered = lower(program, target, winograd=winograd)
-        return compile_source(lowered.mod, program.signature, target, hashes, source)
+        mod = lower(program, target, fast_algorithms=fast_algorithms).mod
+        return compile_source(mod, program.signature, target, hashes, source)
     database = open_database(tuned)
     records = database.best_of_target(target_key(target)) if database else {}
 
     def generate() -> Artifact:
-        mod = lower(program, target, winograd=winograd).mod
+        mod = lower(program, target, fast_algorithms=fast_algorithms).mod
         return compile_module(mod, program.signature, target, hashes, source, records, inspect)
 
     kept = ArtifactCache.of_user() if cache else None
@@ -116,7 +117,7 @@ def compile(
         "signature": program.signature.to_dict(),
         "examples": _example_sizes(program),  # tiles are chosen for them
         "tuned": database.digest(target_key(target)) if database else None,
-        "winograd": winograd,
+        "fast_algorithms": fast_algorithms,
     }
     key = cache_key(facts)
     artifact = kept.find(key, target) if inspect is None else None

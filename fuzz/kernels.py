@@ -234,6 +234,28 @@ def _conv1d(rng: random.Random, dtype: torch.dtype) -> KernelCase:
     return _case(lambda part, x: after(part(x)), [x], _axes(rng, length=2), layer)
 
 
+def _strassen(rng: random.Random, dtype: torch.dtype) -> KernelCase:
+    depth, columns = rng.choice((64, 96, 128, 192, 256, 320)), rng.choice((24, 65, 96, 160, 192, 384))
+    rows = rng.choice((17, 31, 48, 64, 97, 130, 197))
+    after, residual = _epilogue(rng), rng.random() < 0.3
+    bias = rng.random() < 0.5
+
+    def applied(part: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        y = part(x)
+        return after(y + x) if residual and y.shape == x.shape else after(y)
+
+    if rng.random() < 0.3:
+        x = _values(dtype, rng.choice((1, 2)), depth, rng.choice((7, 8, 14, 28)), rng.choice((5, 14, 28)))
+        axes = [{0: "batch"}] if x.shape[0] > 1 and rng.random() < 0.5 else None
+        return _case(applied, [x], axes, nn.Conv2d(depth, columns, 1, bias=bias))
+    x = _values(dtype, *rng.choice([(), (1,), (2,), (2, 3), (5, 1)]), rows, depth)
+    if rng.random() < 0.4:
+        # Rows of another size: rounding errors reach the rows half a block beside them.
+        x[..., rng.randrange(rows), :] *= 2.0 ** rng.choice((-7, 7))
+    axes = [{0: "batch"}] if x.ndim > 2 and x.shape[0] > 1 and rng.random() < 0.3 else None
+    return _case(applied, [x], axes, nn.Linear(depth, columns, bias=bias))
+
+
 def _conv_transpose(rng: random.Random, dtype: torch.dtype) -> KernelCase:
     kernel = rng.choice((1, 2, 3, 4))
     stride = kernel if rng.random() < 0.4 else rng.choice((1, 2, 3))
@@ -439,6 +461,7 @@ FAMILIES: tuple[KernelFamily, ...] = (
     KernelFamily("decoding", "split-attention", (torch.float32, torch.float32, torch.bfloat16), _decoding),
     KernelFamily("conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "dense")),
     KernelFamily("winograd-conv", "winograd", (torch.float32,), _winograd),
+    KernelFamily("strassen-product", "strassen", (torch.float32,), _strassen),
     KernelFamily("depthwise-conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "depthwise")),
     KernelFamily("grouped-conv", "packed-product", FLOATS, lambda r, d: _conv(r, d, "grouped")),
     KernelFamily("conv1d", "packed-product", FLOATS, _conv1d),

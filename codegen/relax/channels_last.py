@@ -39,6 +39,7 @@ from graphopt.codegen.relax.registry import Converter
 from graphopt.codegen.relax.symbols import int64, known
 from graphopt.codegen.relax.weights import weight_of
 from graphopt.codegen.relax.windows import window_conv2d
+from graphopt.codegen.relax.strassen import strassen_matmul, strassen_plan
 from graphopt.codegen.relax.winograd import winograd_conv2d, winograd_plan
 
 aten = torch.ops.aten
@@ -248,6 +249,11 @@ def _convolved(
             return ChannelsLast(
                 winograd_conv2d(context, x, weight, offset, padded, moved(context.shape), plan)
             )
+        if list(weight.shape[2:]) == strides == [1, 1] and not any(pads):
+            matrix = weight[:, :, 0, 0]
+            halves = strassen_plan(context, x, matrix)
+            if halves is not None:
+                return ChannelsLast(strassen_matmul(context, x, matrix, offset, halves))
         return ChannelsLast(packed_conv2d(context, x, *rest))
     if depthwise and divides(outputs, context):
         return ChannelsLast(depthwise_conv2d(context, channels_last(context, x, 4), *rest))

@@ -82,7 +82,7 @@ class Context:
         dots: how that CPU multiplies narrow numbers; None for other targets.
         held: how a node of the program is held, which may be with its channels last.
         cores: cores of the CPU that parallel loops are planned for.
-        winograd: whether convolutions may be computed by Winograd's method.
+        fast_algorithms: whether Winograd's and Strassen's methods may be used, which round more.
         channels_last: whether operands and results hold their channels (axis 1) as the last axis.
     """
 
@@ -108,7 +108,7 @@ class Context:
         self.dots = dots
         self.held = held
         self.cores = 1
-        self.winograd = False
+        self.fast_algorithms = False
         self.channels_last = False
 
     @property

@@ -46,14 +46,14 @@ class LoweredModule:
     signature: Signature
 
 
-def lower(program: Program, target: Target | None = None, *, winograd: bool = True) -> LoweredModule:
+def lower(program: Program, target: Target | None = None, *, fast_algorithms: bool = True) -> LoweredModule:
     """Lowers a program to Relax.
 
     For CPUs, weights are packed for the target's vectors; images have their channels last on all targets.
 
     Args:
         target: what the code is for; None: nothing is arranged for any.
-        winograd: compute convolutions by Winograd's method where that pays.
+        fast_algorithms: use Winograd's and Strassen's methods where they pay.
 
     Every result is checked against the node's fake tensor: dtype exactly, shape by proof.
 
@@ -65,7 +65,7 @@ def lower(program: Program, target: Target | None = None, *, winograd: bool = Tr
     dots = Dots.of(target) if target is not None and target.kind != "cuda" else None
     gpu = Capability.of(target) if target is not None else None
     lowering = Lowering(program, registers, gpu, dots)
-    lowering.winograd = winograd
+    lowering.fast_algorithms = fast_algorithms
     lowering.cores = target.cores if target is not None else 1
     return lowering.run()
 
@@ -88,7 +88,7 @@ class Lowering:
         gpu: capability of the GPU that the code is for; None for other targets.
         dots: how that CPU multiplies narrow numbers; None for other targets.
         cores: cores of the CPU that parallel loops are planned for.
-        winograd: whether convolutions may be computed by Winograd's method.
+        fast_algorithms: whether Winograd's and Strassen's methods may be used.
         env: what each node became; images may be held with their channels last.
         layer: the user's layer that branches or loops here, for nodes of the body that have none.
     """
@@ -101,7 +101,7 @@ class Lowering:
         self.gpu = gpu
         self.dots = dots
         self.cores = 1
-        self.winograd = True
+        self.fast_algorithms = True
         self.builder = relax.BlockBuilder()
         self.symbols = SymbolTable(program.symbols)
         self.env: dict[fx.Node, Any] = {}
@@ -243,7 +243,7 @@ class Lowering:
             self.dots,
             self._as_held,
         )
-        context.cores, context.winograd = self.cores, self.winograd
+        context.cores, context.fast_algorithms = self.cores, self.fast_algorithms
         laid = channels_last.convert(context, entry, fx.map_arg(operands, self._as_held))
         if isinstance(laid, channels_last.ChannelsLast):
             held = context.retyped(channels_last.moved(context.shape), context.dtype)

@@ -13,13 +13,14 @@ pixels of the tiles that read it, as NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from tvm import te, tirx
 
 from graphopt.codegen.relax import scalars as s
+from graphopt.codegen.relax.bilinear import row_of, stage
 from graphopt.codegen.relax.context import OUT_ELEMENTWISE_FUSIBLE, Context, Expr, shape_of
 from graphopt.codegen.relax.symbols import int64, known
 from graphopt.codegen.schedules.cpu.winograd import (
@@ -50,7 +51,7 @@ def winograd_plan(
         weight: ``[O, C, KH, KW]``.
         shape: of the result, ``[N, OH, OW, O]``.  A symbolic height or width is computed directly.
     """
-    if not context.winograd or context.registers is None:
+    if not context.fast_algorithms or context.registers is None:
         return None
     height, width = known(shape[1]), known(shape[2])
     plain = tuple(weight.shape[2:]) == (TAPS, TAPS) and list(strides) == list(dilations) == [1, 1]
@@ -96,24 +97,24 @@ def winograd_conv2d(
             inside = tirx.all(*rows, *map(tirx.likely, sides))
             return tirx.if_then_else(inside, data(n, y - top, x - left, c), s.constant(0, "float32"))
 
-        padded = _compute([batch, down * m + 2, across * m + 2, channels], bordered, PADDED)
+        padded = stage([batch, down * m + 2, across * m + 2, channels], bordered, PADDED)
 
         def pixel(n: Any, band: Any, tile: Any, a: int, b: Any, c: Any) -> Any:
             row, column = band * plan.band + tile // across, tile % across
             return padded(n, row * m + a, column * m + b, c)
 
-        rows = _compute(
+        rows = stage(
             [batch, plan.bands, tiles_of_band, size, size, channels],
-            lambda n, band, t, i, b, c: _row_of(matrices.input, i, lambda a: pixel(n, band, t, a, b, c)),
+            lambda n, band, t, i, b, c: row_of(matrices.input, i, lambda a: pixel(n, band, t, a, b, c)),
             ROWS,
         )
-        tiles = _compute(
+        tiles = stage(
             [batch, plan.bands, size, size, tiles_of_band, channels],
-            lambda n, band, i, j, t, c: _row_of(matrices.input, j, lambda b: rows(n, band, t, i, b, c)),
+            lambda n, band, i, j, t, c: row_of(matrices.input, j, lambda b: rows(n, band, t, i, b, c)),
             TILES,
         )
         depth = te.reduce_axis((0, int64(channels)), "k")
-        product = _compute(
+        product = stage(
             [batch, plan.bands, panels, size, size, tiles_of_band, columns],
             lambda n, band, p, i, j, t, c: te.sum(
                 tiles(n, band, i, j, t, depth) * packed(p, i, j, depth, c), axis=depth
@@ -121,9 +122,9 @@ def winograd_conv2d(
             PRODUCT,
             {WINOGRAD: [m, plan.band, plan.tile.rows, columns]},
         )
-        sums = _compute(
+        sums = stage(
             [batch, plan.bands, panels, tiles_of_band, m, size, columns],
-            lambda n, band, p, t, y, j, c: _row_of(
+            lambda n, band, p, t, y, j, c: row_of(
                 matrices.output, y, lambda i: product(n, band, p, i, j, t, c)
             ),
             COLUMNS,
@@ -132,15 +133,15 @@ def winograd_conv2d(
         def whole_tiles(n: Any, y: Any, x: Any, p: Any, c: Any) -> Any:
             row = y // m
             tile = row % plan.band * across + x // m
-            return _row_of(matrices.output, x % m, lambda j: sums(n, row // plan.band, p, tile, y % m, j, c))
+            return row_of(matrices.output, x % m, lambda j: sums(n, row // plan.band, p, tile, y % m, j, c))
 
-        whole = _compute([batch, down * m, across * m, panels, columns], whole_tiles, WHOLE)
+        whole = stage([batch, down * m, across * m, panels, columns], whole_tiles, WHOLE)
 
         def result(n: Any, y: Any, x: Any, o: Any) -> Any:
             value = whole(n, y, x, o // columns, o % columns)
             return value + offset[0](o) if offset else value
 
-        return _compute([batch, height, width, outputs], result, "result")
+        return stage([batch, height, width, outputs], result, "result")
 
     operands = [x, context.constant(_panels(weight, matrices.weight, panels, columns))]
     if bias is not None:
@@ -156,37 +157,3 @@ def _panels(weight: torch.Tensor, matrix: Matrix, panels: int, columns: int) -> 
     wide = torch.nn.functional.pad(moved, (0, panels * columns - outputs))
     size = len(matrix)
     return wide.reshape(size, size, channels, panels, columns).permute(3, 0, 1, 2, 4).contiguous()
-
-
-def _compute(
-    shape: Sequence[Any], element: Callable[..., Any], name: str, attributes: dict[str, Any] | None = None
-) -> te.Tensor:
-    return te.compute([int64(n) for n in shape], element, name=name, attrs=attributes)
-
-
-def _row_of(matrix: Matrix, row: Any, term: Callable[[int], Any]) -> Any:
-    """The product of a matrix's row with ``term(0), term(1), …``.
-
-    Written out for every row that it may be, without what is multiplied by zero: where the loop over rows
-    is unrolled, one of them remains.
-    """
-    sums = [_sum(coefficients, term) for coefficients in matrix]
-    chosen = sums.pop()
-    for index, value in reversed(list(enumerate(sums))):
-        chosen = tirx.if_then_else(tirx.EQ(row, int64(index)), value, chosen)
-    return chosen
-
-
-def _sum(coefficients: Sequence[Any], term: Callable[[int], Any]) -> Any:
-    total: Any = None
-    for index, coefficient in enumerate(coefficients):
-        if coefficient == 0:
-            continue
-        value = term(index)
-        if abs(coefficient) != 1:
-            value = value * s.constant(abs(float(coefficient)), "float32")
-        if total is None:
-            total = value if coefficient > 0 else s.constant(0, "float32") - value
-        else:
-            total = total + value if coefficient > 0 else total - value
-    return total

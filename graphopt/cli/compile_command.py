@@ -66,9 +66,9 @@ from graphopt.errors import UsageError
 @click.option("--no-tuned", is_flag=True, help="Default schedules, even where tuning found faster ones.")
 @database_option
 @click.option(
-    "--no-winograd",
+    "--no-fast-algorithms",
     is_flag=True,
-    help="Compute every 3x3 convolution directly: slower on CPUs, with smaller rounding errors.",
+    help="No Winograd convolutions, no Strassen products: slower on CPUs, with smaller rounding errors.",
 )
 @click.option("--dry-run", is_flag=True, help="Resolve options and stop.")
 @json_option
@@ -89,7 +89,7 @@ def command(
     no_cache: bool,
     no_tuned: bool,
     database: str | None,
-    no_winograd: bool,
+    no_fast_algorithms: bool,
     dry_run: bool,
     json_path: str | None,
     quiet: bool,
@@ -140,7 +140,7 @@ def command(
         instruments=[] if quiet else [Progress()],
         cache=not no_cache,
         tuned=False if no_tuned else database or True,
-        winograd=not no_winograd,
+        fast_algorithms=not no_fast_algorithms,
         emit_source=emit == "source",
     )
     if result.passes.original.notes and not quiet:
@@ -166,8 +166,8 @@ def command(
     if kernels:
         out.print(gpu_table(kernels))
     tuned = f", {len(result.artifact.tuned())} of them tuned" if result.artifact.tuned() else ""
-    winograd = result.artifact.winograd()
-    methods = f", {len(winograd)} of them by Winograd's method" if winograd else ""
+    faster = {"Winograd": result.artifact.winograd(), "Strassen": result.artifact.strassen()}
+    methods = "".join(f", {len(found)} by {name}'s method" for name, found in faster.items() if found)
     out.print(f"{len(result.artifact.kernels())} kernels for {target_name}{tuned}{methods}")
     for warning in spill_warnings(kernels):
         print(warning, file=sys.stderr)

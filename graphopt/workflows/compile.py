@@ -61,6 +61,7 @@ class CompileResult:
             "kernels": len(self.artifact.kernels()),
             "tuned": {name: dict(decisions) for name, decisions in self.artifact.tuned().items()},
             "winograd": self.artifact.winograd(),
+            "strassen": self.artifact.strassen(),
             "warnings": self.artifact.warnings(),
             "gpu_kernels": [k.to_dict() for k in self.artifact.gpu_kernels()],
             "source": str(self.source) if self.source else None,
@@ -88,7 +89,7 @@ def compile_model(
     instruments: Sequence[Instrument] = (),
     cache: bool = True,
     tuned: bool | str | os.PathLike[str] = True,
-    winograd: bool = True,
+    fast_algorithms: bool = True,
     emit_source: bool = False,
 ) -> CompileResult:
     """Loads, rewrites, compiles and verifies a model, and writes the artifact last.
@@ -111,7 +112,7 @@ def compile_model(
         emit_source: write the kernels' source beside ``output`` (:func:`source_path`).
         cache: take the compiled code from the user's cache if it is there; it is verified all the same.
         tuned: use the schedules that :func:`graphopt.tune` found; see :func:`graphopt.compile`.
-        winograd: compute 3x3 convolutions by Winograd's method where that pays; see :func:`graphopt.compile`.
+        fast_algorithms: use Winograd's and Strassen's methods where they pay; see :func:`graphopt.compile`.
 
     Raises:
         GraphoptError: of any stage; no file is written then.
@@ -164,7 +165,13 @@ def compile_model(
 
     inspect = emulate if verify_when == "emulate" else None
     artifact = generate(
-        result.program, chosen, source=origin, cache=cache, tuned=tuned, winograd=winograd, inspect=inspect
+        result.program,
+        chosen,
+        source=origin,
+        cache=cache,
+        tuned=tuned,
+        fast_algorithms=fast_algorithms,
+        inspect=inspect,
     )
     clock.lap("compile")
     if inspect is not None:

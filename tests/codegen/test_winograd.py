@@ -167,8 +167,8 @@ def test_wrong_weights_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_option_switches_it_off() -> None:
     original = program(Block(32, 32), 1, 32, 20, 20)
     assert compile(original, "cpu").winograd()
-    assert compile(original, "cpu", winograd=False).winograd() == []  # nor from the cache
-    assert compile(original, "c", winograd=False).winograd() == []
+    assert compile(original, "cpu", fast_algorithms=False).winograd() == []  # nor from the cache
+    assert compile(original, "c", fast_algorithms=False).winograd() == []
 
 
 @pytest.mark.parametrize(

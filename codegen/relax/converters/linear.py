@@ -18,6 +18,7 @@ from graphopt.codegen.relax.integers import centred_bytes, packed_factor
 from graphopt.codegen.relax.narrow import half_dot, half_factor, narrow_matmul
 from graphopt.codegen.relax.packed import packed_matmul
 from graphopt.codegen.relax.registry import converter
+from graphopt.codegen.relax.strassen import strassen_matmul, strassen_plan
 from graphopt.codegen.relax.symbols import known
 from graphopt.codegen.relax.weights import weight_of
 
@@ -105,6 +106,9 @@ def _on_weights(
         return None
     matrix = matrix.T if transposed else matrix
     if context.dtype == "float32":
+        plan = strassen_plan(context, x, matrix)
+        if plan is not None:
+            return strassen_matmul(context, x, matrix, bias, plan)
         return packed_matmul(context, x, matrix, bias)
     if context.dtype == "int32":
         return _on_integer_weights(context, operands[0], matrix, bias)
