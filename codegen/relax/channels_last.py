@@ -36,10 +36,10 @@ from graphopt.codegen.relax.packed import (
 )
 from graphopt.codegen.relax.phases import phased_conv_transpose2d
 from graphopt.codegen.relax.registry import Converter
+from graphopt.codegen.relax.strassen import strassen_matmul, strassen_plan
 from graphopt.codegen.relax.symbols import int64, known
 from graphopt.codegen.relax.weights import weight_of
 from graphopt.codegen.relax.windows import window_conv2d
-from graphopt.codegen.relax.strassen import strassen_matmul, strassen_plan
 from graphopt.codegen.relax.winograd import winograd_conv2d, winograd_plan
 
 aten = torch.ops.aten
@@ -273,7 +273,7 @@ def _narrow_convolved(
     if context.dtype == "int32":
         centred = centred_bytes(context.node.args[0])
         packed = None if centred is None else packed_factor(context, centred, weight, padded=any(rest[1]))
-        if centred is None or packed is None or context.held is None:
+        if centred is None or packed is None:
             return None
         x, zero = context.held(centred.node), centred.zero
         factor, weight = packed

@@ -14,8 +14,8 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from graphopt.codegen.relax.dtypes import tvm_dtype
+from graphopt.codegen.relax.machine import Machine
 from graphopt.codegen.relax.symbols import SymbolTable, int64, known
-from graphopt.codegen.schedules.cpu.dots import Dots
 from graphopt.codegen.schedules.cpu.tiling import Registers
 from graphopt.codegen.schedules.cuda.tiles import Capability
 from graphopt.codegen.schedules.rule import RULE_ATTRIBUTE
@@ -77,12 +77,8 @@ class Context:
         symbols: sizes as TIR expressions.
         values: the operands as torch's fake tensors and numbers, in schema order.
         outputs: shape and dtype of each result, from ``node.meta["val"]``.
-        registers: vector registers of the CPU that the code is for; None for other targets.
-        gpu: capability of the GPU that the code is for; None for other targets.
-        dots: how that CPU multiplies narrow numbers; None for other targets.
+        machine: what the code is for.
         held: how a node of the program is held, which may be with its channels last.
-        cores: cores of the CPU that parallel loops are planned for.
-        fast_algorithms: whether Winograd's and Strassen's methods may be used, which round more.
         channels_last: whether operands and results hold their channels (axis 1) as the last axis.
     """
 
@@ -93,23 +89,27 @@ class Context:
         symbols: SymbolTable,
         values: Sequence[Any],
         results: Sequence[torch.Tensor],
-        registers: Registers | None = None,
-        gpu: Capability | None = None,
-        dots: Dots | None = None,
-        held: Callable[[fx.Node], Any] | None = None,
+        machine: Machine,
+        held: Callable[[fx.Node], Any],
     ) -> None:
         self.node = node
         self.builder = builder
         self.symbols = symbols
         self.values = values
         self.outputs: list[TensorSpec] = [_spec(r, symbols) for r in results]
-        self.registers = registers
-        self.gpu = gpu
-        self.dots = dots
+        self.machine = machine
         self.held = held
-        self.cores = 1
-        self.fast_algorithms = False
         self.channels_last = False
+
+    @property
+    def registers(self) -> Registers | None:
+        """Vector registers of the CPU that the code is for; None for other targets."""
+        return self.machine.registers
+
+    @property
+    def gpu(self) -> Capability | None:
+        """Capability of the GPU that the code is for; None for other targets."""
+        return self.machine.gpu
 
     @property
     def lanes(self) -> int | None:

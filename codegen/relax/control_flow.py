@@ -203,15 +203,7 @@ def _cond(lowering: Lowering, node: fx.Node) -> tuple[Expr, ...]:
 
 def _predicate(lowering: Lowering, node: fx.Node, predicate: Any) -> Expr:
     """A condition as a boolean tensor without axes; torch also takes one element, and relations of sizes."""
-    context = Context(
-        node,
-        lowering.builder,
-        lowering.symbols,
-        (),
-        [torch.empty((), dtype=torch.bool)],
-        lowering.registers,
-        lowering.gpu,
-    )
+    context = lowering.context(node, (), [torch.empty((), dtype=torch.bool)])
     value = predicate.meta["val"] if isinstance(predicate, fx.Node) else predicate
     if isinstance(value, torch.Tensor):
         return context.reshape(lowering.operand(predicate), [])
@@ -323,7 +315,7 @@ def _scan(lowering: Lowering, node: fx.Node) -> tuple[Expr, ...]:
     own = [position, *states, *stacks]
 
     def context(inner: Lowering, like: torch.Tensor) -> Context:
-        return Context(node, inner.builder, inner.symbols, (), [like], inner.registers, inner.gpu)
+        return inner.context(node, (), [like])
 
     def begins(inner: Lowering, parameters: list[Expr]) -> Expr:
         return _predicate(inner, node, sources[0].shape[0] > 0)

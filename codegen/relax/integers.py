@@ -68,11 +68,11 @@ def packed_factor(
         weight: integers of any type.
         padded: whether there is a border, in which ``operand`` is zero.
     """
-    assert context.dots is not None
+    assert context.machine.dots is not None
     if weight.numel() == 0 or weight.is_floating_point() or weight.is_complex():
         return None
     low, high = int(weight.min()), int(weight.max())
-    for dot in dict.fromkeys((context.dots.bytes, context.dots.words)):
+    for dot in dict.fromkeys((context.machine.dots.bytes, context.machine.dots.words)):
         factor = integer_factor(dot, operand.dtype, operand.zero)
         held = torch.int8 if dot.right == "int8" else torch.int16
         limits, border = torch.iinfo(held), torch.iinfo(torch.uint8 if dot.left == "uint8" else torch.int8)

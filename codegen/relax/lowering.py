@@ -18,11 +18,9 @@ from graphopt.codegen.relax.context import Context, Declined, Expr, Unsupported,
 from graphopt.codegen.relax.control_flow import convert_control_flow
 from graphopt.codegen.relax.decompose import decompose_node
 from graphopt.codegen.relax.dtypes import tvm_dtype
+from graphopt.codegen.relax.machine import Machine
 from graphopt.codegen.relax.registry import Converter, complex_table, converter_table
 from graphopt.codegen.relax.symbols import SymbolTable, UnboundSymbol
-from graphopt.codegen.schedules.cpu.dots import Dots
-from graphopt.codegen.schedules.cpu.tiling import Registers
-from graphopt.codegen.schedules.cuda.tiles import Capability
 from graphopt.codegen.targets import Target
 from graphopt.errors import InputError, InternalError
 from graphopt.ir.bodies import CONTROL_FLOW, body
@@ -61,13 +59,7 @@ def lower(program: Program, target: Target | None = None, *, fast_algorithms: bo
         InputError: operators, dtypes or uses that cannot be compiled; all of them are listed.
         InternalError: a converter produced another shape or dtype than the program says.
     """
-    registers = Registers.of(target) if target is not None and target.kind != "cuda" else None
-    dots = Dots.of(target) if target is not None and target.kind != "cuda" else None
-    gpu = Capability.of(target) if target is not None else None
-    lowering = Lowering(program, registers, gpu, dots)
-    lowering.fast_algorithms = fast_algorithms
-    lowering.cores = target.cores if target is not None else 1
-    return lowering.run()
+    return Lowering(program, Machine.of(target, fast_algorithms=fast_algorithms)).run()
 
 
 @dataclass(frozen=True)
@@ -84,24 +76,14 @@ class Lowering:
     Attributes:
         builder: receives functions and bindings.
         symbols: the program's symbolic sizes, as variables of this function.
-        registers: vector registers of the CPU that the code is for; None for other targets.
-        gpu: capability of the GPU that the code is for; None for other targets.
-        dots: how that CPU multiplies narrow numbers; None for other targets.
-        cores: cores of the CPU that parallel loops are planned for.
-        fast_algorithms: whether Winograd's and Strassen's methods may be used.
+        machine: what the code is for.
         env: what each node became; images may be held with their channels last.
         layer: the user's layer that branches or loops here, for nodes of the body that have none.
     """
 
-    def __init__(
-        self, program: Program, registers: Registers | None, gpu: Capability | None, dots: Dots | None
-    ) -> None:
+    def __init__(self, program: Program, machine: Machine) -> None:
         self.program = program
-        self.registers = registers
-        self.gpu = gpu
-        self.dots = dots
-        self.cores = 1
-        self.fast_algorithms = True
+        self.machine = machine
         self.builder = relax.BlockBuilder()
         self.symbols = SymbolTable(program.symbols)
         self.env: dict[fx.Node, Any] = {}
@@ -204,9 +186,7 @@ class Lowering:
                     results = convert_control_flow(self, node)
                 finally:
                     self.layer = outside
-                context = Context(
-                    node, self.builder, self.symbols, (), node.meta["val"], self.registers, self.gpu
-                )
+                context = self.context(node, (), node.meta["val"])
                 self.env[node] = tuple(self._checked(node, i, r, context) for i, r in enumerate(results))
                 return
             table = self.complex_table if _is_complex(node) else self.table
@@ -232,18 +212,7 @@ class Lowering:
         values = fx.map_arg(operands, lambda n: n.meta["val"])
         results = [r for r in _as_tuple(node.meta["val"])]
         _check_dtype(entry, values, results)
-        context = Context(
-            node,
-            self.builder,
-            self.symbols,
-            values,
-            results,
-            self.registers,
-            self.gpu,
-            self.dots,
-            self._as_held,
-        )
-        context.cores, context.fast_algorithms = self.cores, self.fast_algorithms
+        context = self.context(node, values, results)
         laid = channels_last.convert(context, entry, fx.map_arg(operands, self._as_held))
         if isinstance(laid, channels_last.ChannelsLast):
             held = context.retyped(channels_last.moved(context.shape), context.dtype)
@@ -262,6 +231,10 @@ class Lowering:
             )
         return outputs[0] if single else tuple(outputs)
 
+    def context(self, node: fx.Node, values: Sequence[Any], results: Sequence[torch.Tensor]) -> Context:
+        """For converting ``node``, or what it needs besides."""
+        return Context(node, self.builder, self.symbols, values, results, self.machine, self._as_held)
+
     def _as_held(self, node: fx.Node) -> Any:
         value = node.meta["val"]
         return self.env[node] if _holds_tensor(value) else self.symbols.size(value)
@@ -272,9 +245,7 @@ class Lowering:
         if not isinstance(held, channels_last.ChannelsLast):
             return held
         if node not in self.plain:
-            context = Context(
-                node, self.builder, self.symbols, (), [node.meta["val"]], self.registers, self.gpu
-            )
+            context = self.context(node, (), [node.meta["val"]])
             self.plain[node] = channels_last.plain(context, held)
         return self.plain[node]
 

@@ -75,9 +75,11 @@ def half_factor(dot: DotProduct, dtype: str) -> Factor:
 
 def half_dot(context: Context) -> DotProduct | None:
     """How products of the node's type are taken, if that is a half type and the CPU can."""
-    if context.dots is None:
+    if context.machine.dots is None:
         return None
-    return {"float16": context.dots.float16, "bfloat16": context.dots.bfloat16}.get(context.dtype)
+    return {"float16": context.machine.dots.float16, "bfloat16": context.machine.dots.bfloat16}.get(
+        context.dtype
+    )
 
 
 def narrow_matmul(

@@ -36,7 +36,7 @@ def strassen_plan(context: Context, x: Expr, weight: torch.Tensor) -> StrassenPl
         x: ``[..., rows, K]``.  A symbolic number of rows is left to the plain product; batches may be.
         weight: ``[N, K]``.
     """
-    if not context.fast_algorithms or context.registers is None or context.dtype != "float32":
+    if not context.machine.fast_algorithms or context.registers is None or context.dtype != "float32":
         return None
     outer, size, width = _halved(shape_of(x)[:-1])
     if size is None or (width is not None and known(width) is None):
@@ -45,7 +45,7 @@ def strassen_plan(context: Context, x: Expr, weight: torch.Tensor) -> StrassenPl
     count = prod(known(n) or 1 for n in outer)
     rows = Rows(count, size, 1 if width is None else int(width))
     outputs, depth = weight.shape
-    plan = plan_strassen(rows, depth, outputs, context.registers, context.cores)
+    plan = plan_strassen(rows, depth, outputs, context.registers, context.machine.cores)
     return plan if plan is not None and bool(weight.isfinite().all()) else None
 
 

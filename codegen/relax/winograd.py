@@ -51,14 +51,14 @@ def winograd_plan(
         weight: ``[O, C, KH, KW]``.
         shape: of the result, ``[N, OH, OW, O]``.  A symbolic height or width is computed directly.
     """
-    if not context.fast_algorithms or context.registers is None:
+    if not context.machine.fast_algorithms or context.registers is None:
         return None
     height, width = known(shape[1]), known(shape[2])
     plain = tuple(weight.shape[2:]) == (TAPS, TAPS) and list(strides) == list(dilations) == [1, 1]
     if not plain or height is None or width is None or None in map(known, shape_of(x)[1:]):
         return None
     convolution = Convolution(weight.shape[1], weight.shape[0], height, width)
-    return plan_winograd(convolution, context.registers, context.cores)
+    return plan_winograd(convolution, context.registers, context.machine.cores)
 
 
 def winograd_conv2d(

@@ -125,7 +125,7 @@ def _on_integer_weights(
     """The product of bytes with weights ``[N, K]``; None where the operand is not made of bytes."""
     centred = centred_bytes(operand)
     packed = None if centred is None else packed_factor(context, centred, weight, padded=False)
-    if centred is None or packed is None or context.held is None:
+    if centred is None or packed is None:
         return None
     return narrow_matmul(context, plain(context, context.held(centred.node)), *packed, bias)
 
