@@ -15,8 +15,8 @@ import torch
 
 from graphopt.codegen.gpu_report.kernels import GpuKernel
 from graphopt.codegen.package import Description, check_writable, damaged, read_package
-from graphopt.codegen.targets import Target
 from graphopt.codegen.strassen import STRASSEN_RULE
+from graphopt.codegen.targets import Target
 from graphopt.codegen.toom_cook import WINOGRAD_RULE
 from graphopt.errors import InputError, TargetError, did_you_mean
 from graphopt.files import copy_atomically

@@ -34,10 +34,10 @@ from graphopt.codegen.relax.packed import (
     window_sums,
 )
 from graphopt.codegen.relax.registry import Converter
+from graphopt.codegen.relax.strassen import strassen_matmul, strassen_plan
 from graphopt.codegen.relax.symbols import known
 from graphopt.codegen.relax.weights import weight_of
 from graphopt.codegen.relax.windows import window_conv2d
-from graphopt.codegen.relax.strassen import strassen_matmul, strassen_plan
 from graphopt.codegen.relax.winograd import winograd_conv2d, winograd_plan
 
 aten = torch.ops.aten

@@ -23,7 +23,6 @@ from graphopt.codegen.relax import scalars as s
 from graphopt.codegen.relax.bilinear import row_of, stage
 from graphopt.codegen.relax.context import OUT_ELEMENTWISE_FUSIBLE, Context, Expr, shape_of
 from graphopt.codegen.relax.symbols import int64, known
-from graphopt.codegen.toom_cook import TAPS, Matrix, transforms
 from graphopt.codegen.schedules.cpu.winograd import (
     COLUMNS,
     PADDED,
@@ -34,6 +33,7 @@ from graphopt.codegen.schedules.cpu.winograd import (
     WINOGRAD,
 )
 from graphopt.codegen.schedules.cpu.winograd_plan import Convolution, WinogradPlan, plan_winograd
+from graphopt.codegen.toom_cook import TAPS, Matrix, transforms
 
 
 def winograd_plan(

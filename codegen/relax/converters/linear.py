@@ -8,8 +8,8 @@ import torch
 from tvm import relax, te, tirx
 
 from graphopt.codegen.relax import scalars as s
-from graphopt.codegen.relax.context import Context, Expr, dtype_of, rank_of, shape_of
 from graphopt.codegen.relax.channels_last import plain
+from graphopt.codegen.relax.context import Context, Expr, dtype_of, rank_of, shape_of
 from graphopt.codegen.relax.converters.shape import permute_axes
 from graphopt.codegen.relax.dtypes import ALL, FLOATS, NUMBERS, accumulator_dtype
 from graphopt.codegen.relax.elementwise import elementwise, scalar
