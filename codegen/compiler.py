@@ -75,9 +75,9 @@ def compile(
             not for target ``c``, whose source is written anew each time.
         tuned: use what :func:`graphopt.tune` found: True for the user's database, a folder for the one
             there, False for none.  A record that does not fit its kernel is reported in the metadata.
-        fast_algorithms: on CPUs, compute 3x3 convolutions by Winograd's method and products with large weights
-            by Strassen's where that pays: in fewer operations, with larger rounding errors and more memory for
-            weights.  :meth:`Artifact.winograd` and :meth:`Artifact.strassen` list the kernels that do.
+        fast_algorithms: on CPUs, compute 3x3 convolutions by Winograd's method and large products with
+            weights by Strassen's where that pays: in fewer operations, with larger rounding errors and more
+            memory for weights.  :meth:`Artifact.winograd` and :meth:`Artifact.strassen` list the kernels.
         inspect: gets the functions before scheduling and as they are emitted for a GPU, by name, before
             a binary is made of them; what it raises ends the compilation.  Nothing comes from the cache then.
 

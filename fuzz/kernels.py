@@ -235,8 +235,8 @@ def _conv1d(rng: random.Random, dtype: torch.dtype) -> KernelCase:
 
 
 def _strassen(rng: random.Random, dtype: torch.dtype) -> KernelCase:
-    depth, columns = rng.choice((64, 96, 128, 192, 256, 320)), rng.choice((24, 65, 96, 160, 192, 384))
-    rows = rng.choice((17, 31, 48, 64, 97, 130, 197))
+    depth, columns = rng.choice((256, 384, 416, 512, 640)), rng.choice((96, 192, 250, 384, 500, 576))
+    rows = rng.choice((49, 96, 128, 130, 192, 197))
     after, residual = _epilogue(rng), rng.random() < 0.3
     bias = rng.random() < 0.5
 
@@ -245,7 +245,7 @@ def _strassen(rng: random.Random, dtype: torch.dtype) -> KernelCase:
         return after(y + x) if residual and y.shape == x.shape else after(y)
 
     if rng.random() < 0.3:
-        x = _values(dtype, rng.choice((1, 2)), depth, rng.choice((7, 8, 14, 28)), rng.choice((5, 14, 28)))
+        x = _values(dtype, rng.choice((1, 2)), depth, rng.choice((7, 8, 14)), rng.choice((13, 14, 28)))
         axes = [{0: "batch"}] if x.shape[0] > 1 and rng.random() < 0.5 else None
         return _case(applied, [x], axes, nn.Conv2d(depth, columns, 1, bias=bias))
     x = _values(dtype, *rng.choice([(), (1,), (2,), (2, 3), (5, 1)]), rows, depth)

@@ -15,10 +15,10 @@ from graphopt.codegen.schedules.cpu.tiling import PackedTile, Registers
 # Multiply-add units of a core: two on every CPU that is aimed at.
 _UNITS = 2
 # Weights that are read once, in order: what is left of their transfer beside the products it overlaps.
-_BYTES_PER_CYCLE = 16
-# Sums of a block's rows that do not stay in the second cache: written, and read again for each pair of panels.
+_BYTES_PER_CYCLE = 10
+# Sums of a block's rows beyond the second cache: written, and read again for each pair of panels.
 _WRITTEN_PER_CYCLE, _READ_PER_CYCLE = 16, 64
-# Half of a second cache, and the cache: weights, and sums, that are read again stay there if they are smaller.
+# Half of a second cache, and the whole: weights, and sums, that are read again stay there if smaller.
 _CACHED, _HELD = 1 << 19, 1 << 20
 # More than this is not added to an artifact for one product.
 _MOST_ADDED = 32 << 20
