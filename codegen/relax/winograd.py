@@ -133,9 +133,7 @@ def winograd_conv2d(
         def whole_tiles(n: Any, y: Any, x: Any, p: Any, c: Any) -> Any:
             row = y // m
             tile = row % plan.band * across + x // m
-            return row_of(
-                matrices.output, x % m, lambda j: sums(n, row // plan.band, p, tile, y % m, j, c)
-            )
+            return row_of(matrices.output, x % m, lambda j: sums(n, row // plan.band, p, tile, y % m, j, c))
 
         whole = stage([batch, down * m, across * m, panels, columns], whole_tiles, WHOLE)
 
