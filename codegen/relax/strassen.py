@@ -39,8 +39,8 @@ def strassen_plan(context: Context, x: Expr, weight: torch.Tensor) -> StrassenPl
     if not context.machine.fast_algorithms or context.registers is None or context.dtype != "float32":
         return None
     outer, size, width = _halved(shape_of(x)[:-1])
-    if size is None or (width is not None and known(width) is None):
-        return None
+    if not size or (width is not None and not known(width)) or 0 in map(known, outer):
+        return None  # a number of rows that is not known, or none
     # A batch whose size is not known may be one.
     count = prod(known(n) or 1 for n in outer)
     rows = Rows(count, size, 1 if width is None else int(width))
