@@ -26,7 +26,7 @@ _MOST_ADDED = 32 << 20
 # stored; and seven products stored, twelve times loaded, added and stored.
 _BEFORE, _AFTER = 20, 50
 # Nearer to the plain product than this is not worth the larger rounding errors and weights.
-_WORTH = 0.97
+_WORTH = 0.96
 # Rows of half a block, below which there is no point in more blocks; and how many more than needed are tried.
 _FEWEST, _MORE = 24, 8
 _MOST_BLOCKS = 32
