@@ -68,7 +68,7 @@ NOT_COMPARED: dict[torch.dtype, dict[str, str]] = {
             )),
             *(f"aten.{name}#0" for name in (
                 "conv1d.padding", "conv2d.padding", "conv3d.padding", "conv_transpose2d.input",
-                "conv_transpose3d.input",
+                "conv_transpose3d.input", "gru.input", "lstm.input",
             )),
             *(f"aten.{name}.{overload}#0" for overload in ("vec", "default") for name in (
                 "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d",
