@@ -235,3 +235,16 @@ def test_vectors_of_which_all_but_one_element_or_just_one_is_inside(size: int, t
     artifact = compile(program, target)
     if artifact.target.why_not_here() is None:
         verify(program, artifact).raise_if_failed()
+
+
+@pytest.mark.parametrize("shifts", [(-3, -3), (3, 60), (0, 5)])
+def test_rolling_two_axes_whose_loops_are_fused(shifts: tuple[int, int]) -> None:
+    """TVM simplifies the remainders of two sums over one fused loop to those of another sum."""
+
+    class Roll(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.roll(x, shifts, (1, 2))
+
+    x = torch.arange(56 * 56 * 96, dtype=torch.float32).reshape(1, 56, 56, 96)
+    artifact = compile(capture_torch(Roll().eval(), (x,)), "cpu")
+    assert torch.equal(artifact(x)[0], torch.roll(x, shifts, (1, 2)))

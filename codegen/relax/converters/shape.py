@@ -195,14 +195,18 @@ def roll(context: Context, x: Expr, shifts: Any, dims: Sequence[int]) -> Expr:
 
 
 def _roll(context: Context, x: Expr, shifts: dict[int, Any], sizes: Sequence[Any]) -> Expr:
+    # No remainder of a sum: over the fused loops of two axes, TVM simplifies two of them to something else.
+    first = {
+        k: tirx.floormod(int64(shift), int64(sizes[k])) for k, shift in shifts.items() if known(sizes[k]) != 0
+    }
+
+    def source(axis: int, place: Any) -> Any:
+        if axis not in first:
+            return place
+        return place - first[axis] + tirx.Select(place < first[axis], int64(sizes[axis]), int64(0))
+
     def define(data: te.Tensor) -> te.Tensor:
-        return te.compute(
-            list(sizes),
-            lambda *i: data(
-                *(tirx.floormod(v - shifts[k], sizes[k]) if k in shifts else v for k, v in enumerate(i))
-            ),
-            name="roll",
-        )
+        return te.compute(list(sizes), lambda *i: data(*map(source, range(len(i)), i)), name="roll")
 
     return context.kernel("roll", [x], define)
 
