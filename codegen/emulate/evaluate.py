@@ -45,7 +45,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "prim.shift_left": np.left_shift,
     "prim.shift_right": np.right_shift,
     "prim.if_then_else": np.where,
-    "tirx.likely": lambda a: a,
+    "prim.likely": lambda a: a,
 }
 
 

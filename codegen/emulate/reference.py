@@ -32,7 +32,7 @@ _EXACT_CALLS = frozenset(
         "tirx.nearbyint",
         "tirx.fabs",
         "tirx.reinterpret",
-        "tirx.likely",
+        "prim.likely",
     }
 )
 _WHOLE_CALLS = frozenset({"tirx.floor", "tirx.ceil", "tirx.trunc", "tirx.round", "tirx.nearbyint"})

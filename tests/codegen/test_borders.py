@@ -16,12 +16,14 @@ from graphopt.codegen.schedules.rule import schedule_function
 from graphopt.frontends.torch_module import capture_torch
 
 
-def scheduled(module: nn.Module, *shape: int) -> tirx.PrimFunc:
+def scheduled(
+    module: nn.Module, *shape: int, kernels: tuple[str, ...] = ("depthwise", "sums")
+) -> tirx.PrimFunc:
     """The only kernel with windows, after its schedule."""
     target = find_target("cpu")
     program = capture_torch(module.eval(), (torch.randn(shape),))
     mod = run_pipeline(lower(program, target).mod, target, FUSE)
-    (kernel,) = (f for v, f in mod.functions_items() if "depthwise" in v.name_hint or "sums" in v.name_hint)
+    (kernel,) = (f for v, f in mod.functions_items() if any(k in v.name_hint for k in kernels))
     return schedule_function(kernel, target, CPU_RULES).function
 
 
@@ -69,3 +71,11 @@ class Average(nn.Module):
 def test_average_pooling_is_a_sum_over_windows() -> None:
     function = scheduled(nn.Sequential(nn.Conv2d(4, 32, 1), Average()), 1, 4, 14, 14)
     assert len(collect(function.body, tirx.IfThenElse)) == 2
+
+
+def test_vectors_over_rows_of_a_copied_border_stay_whole() -> None:
+    """Five channels are no vector, so vectors run on over the columns, and over the tests on them."""
+    module = nn.Sequential(nn.ConvTranspose2d(5, 1, 4, 4, 1, 1), nn.ReLU())
+    function = scheduled(module, 1, 5, 3, 5, kernels=("packed",))
+    assert conditions(function.body)
+    assert not [c for c in collect(function.body, ir.Call) if getattr(c.op, "name", "") == "prim.likely"]

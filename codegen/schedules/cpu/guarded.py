@@ -123,6 +123,39 @@ def mark_likely(schedule: s_tir.Schedule, names: Collection[str]) -> s_tir.Sched
     return mapped(schedule, [(s_tir.SBlockRealize, marked)])
 
 
+def unmark_vectors(schedule: s_tir.Schedule) -> s_tir.Schedule:
+    """Take *likely* off the tests that differ between the lanes of a vector.
+
+    TVM would part the vectorised loop where such a test changes, into parts whose lengths no vector has.
+    """
+
+    def plain(loop: Any) -> Any:
+        if loop.kind != tirx.ForKind.VECTORIZED:
+            return loop
+        return tvm_ffi.structural_map(loop, (s_tir.SBlockRealize, lambda r: without_marks(r, loop.loop_var)))
+
+    def without_marks(realize: Any, lane: Any) -> Any:
+        block = realize.block
+        axes = [
+            axis.var
+            for axis, value in zip(block.iter_vars, realize.iter_values, strict=True)
+            if mentions(value, lane)
+        ]
+
+        def unmarked(call: Any) -> Any:
+            marked = getattr(call.op, "name", "") == "prim.likely"
+            return call.args[0] if marked and any(mentions(call.args[0], a) for a in axes) else call
+
+        body = tvm_ffi.structural_map(block.body, (ir.Call, unmarked))
+        changed = s_tir.SBlock(
+            block.iter_vars, block.reads, block.writes, block.name_hint, body, block.init,
+            block.alloc_buffers, block.match_buffers, block.annotations,
+        )  # fmt: skip
+        return s_tir.SBlockRealize(realize.iter_values, realize.predicate, changed)
+
+    return mapped(schedule, [(tirx.For, plain)])
+
+
 def _conjuncts(predicate: tirx.Expr) -> list[tirx.Expr]:
     if isinstance(predicate, tirx.IntImm):
         return []

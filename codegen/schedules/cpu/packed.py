@@ -25,6 +25,7 @@ from tvm.sym import Analyzer
 from graphopt.codegen.schedules.blocks import SPATIAL, Block, loop_extent, top_blocks
 from graphopt.codegen.schedules.cpu.borders import WINDOW_ROWS, clip_windows
 from graphopt.codegen.schedules.cpu.dots import DotProduct, Dots, dot_intrinsic, dot_source
+from graphopt.codegen.schedules.cpu.guarded import unmark_vectors
 from graphopt.codegen.schedules.cpu.injective import schedule_spatial
 from graphopt.codegen.schedules.cpu.parallel import parallelize
 from graphopt.codegen.schedules.cpu.tiling import Registers, count
@@ -152,7 +153,7 @@ def _arrange(schedule: s_tir.Schedule, target: Target, decisions: Decisions) -> 
             schedule.annotate(schedule.get_loops(last.handle)[0], "pragma_import_llvm", source)
     if windowed:
         main.refresh()  # the half that adds has another name
-    schedule = clip_windows(schedule, main.name)
+    schedule = unmark_vectors(clip_windows(schedule, main.name))
     return guard(schedule, last.name, {row_axis: rows, -1: columns}, lane_name)
 
 
