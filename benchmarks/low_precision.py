@@ -122,7 +122,7 @@ def _graphopt(case: Case) -> Callable[[], Any]:
 
     from graphopt.codegen import compile
     from graphopt.frontends.torch_module import capture_torch
-    from graphopt.fuzz.quantized import DyadicRequantize, IntegerConv2d, IntegerLinear
+    from graphopt.fuzz.kernels.quantized import DyadicRequantize, IntegerConv2d, IntegerLinear
 
     def weights(*shape: int) -> torch.Tensor:
         return torch.randint(-127, 128, shape, dtype=torch.int8)

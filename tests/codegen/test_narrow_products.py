@@ -21,7 +21,7 @@ from graphopt.codegen.schedules.cpu.dots import Dots
 from graphopt.codegen.targets import find_target
 from graphopt.frontends.torch_module import capture_torch
 from graphopt.fuzz.kernels import FAMILIES
-from graphopt.fuzz.quantized import DyadicRequantize, FloatRequantize, IntegerConv2d, IntegerLinear
+from graphopt.fuzz.kernels.quantized import DyadicRequantize, FloatRequantize, IntegerConv2d, IntegerLinear
 from graphopt.verification import verify
 
 LEVELS = ("cpu", "x86-64-v2", "x86-64-v3", "x86-64-v4")

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from graphopt.fuzz.quantized import DyadicRequantize, FloatRequantize, IntegerConv2d, IntegerLinear
+from graphopt.fuzz.kernels.quantized import DyadicRequantize, FloatRequantize, IntegerConv2d, IntegerLinear
 
 SIZES = (1, 2, 3, 5, 7, 8, 9, 13, 15, 16, 17, 23, 31, 32, 33, 47, 48, 64, 97)
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)

@@ -25,12 +25,12 @@ from graphopt.rewriting.rule import RewriteRule
 from graphopt.verification import verify
 
 LIBRARY = (
-    "templates_activations",
-    "templates_attention",
-    "templates_identities",
-    "templates_norms",
-    "templates_shapes",
-    "templates_weights",
+    "activations",
+    "attention",
+    "identities",
+    "norms",
+    "shapes",
+    "weights",
 )
 """The modules of this package that hold templates."""
 
@@ -151,7 +151,7 @@ def template(rule: str, positive: Sequence[Case], near_misses: Sequence[Case]) -
 def all_templates() -> dict[str, Template]:
     """Every template of the library, by rule."""
     for module in LIBRARY:
-        importlib.import_module(f"{__package__}.{module}")
+        importlib.import_module(f"{__name__}.{module}")
     return dict(_templates)
 
 
