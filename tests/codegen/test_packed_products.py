@@ -312,3 +312,20 @@ def test_few_rows_that_are_a_page_apart_share_a_tile() -> None:
     registers = Registers(16, 24, 8)
     assert PackedTile.of(128, 384, registers, 960).rows > 5
     assert PackedTile.of(128, 384, registers, 1024).rows <= 5
+
+
+class UsedTwice(nn.Module):
+    """The result of a convolution in two shapes: as an image of one row, and as a sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = nn.Conv1d(2, 8, 7, padding=2, groups=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.part(x)
+        return y + y.abs()
+
+
+def test_a_computed_length_that_is_split_again() -> None:
+    """TVM's analysis of reshapes fails on ``[length - 2, 8]``."""
+    compiled(UsedTwice(), torch.randn(2, 2, 39), dynamic=[{2: "length"}])
