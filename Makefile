@@ -10,7 +10,7 @@ WORKERS ?= 2
 CASES ?= 60
 PYTEST_ARGS ?=
 
-.PHONY: help demo test lint types conformance sanitize kernel-fuzz test-wheel tables clean
+.PHONY: help demo test lint types conformance sanitize kernel-fuzz full-size test-wheel tables clean
 
 help:
 	@echo "make demo        set up, compile and verify PP-OCRv4's text detector, run it on a photograph"
@@ -19,6 +19,7 @@ help:
 	@echo "make conformance run ONNX's backend tests that are known to pass"
 	@echo "make sanitize    run generated C under AddressSanitizer"
 	@echo "make kernel-fuzz compile random kernels and compare them with their programs"
+	@echo "make full-size   compile and verify whole models"
 	@echo "make test-wheel  run the tests from the built wheel in an empty folder"
 	@echo "make tables      measure the tables in docs/ again"
 
@@ -53,6 +54,12 @@ conformance: $(VENV)/installed-dev
 sanitize: $(VENV)/installed-dev
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.c_sanitizer --models ppocr-cls minilm smollm2-decode --sizes 13 1
 
+# Whole models as people use them: loops and tiles differ from those of small ones.
+FULL_SIZE := ppocr-det ppocr-rec ppocr-cls resnet50 mobilenet-v2 mobilenet-v3 convnext-t swin-t vit-s \
+	poolformer-s12 pvt-v2-b0 minilm bert-base
+full-size: $(VENV)/installed-dev
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.model_table --static --no-cuda --models $(FULL_SIZE) $(MODEL_TABLE_ARGS)
+
 kernel-fuzz: $(VENV)/installed-dev
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.kernel_fuzz --cases $(CASES)
 
@@ -62,6 +69,7 @@ test-wheel: $(VENV)/installed-dev
 
 tables: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.model_table --write docs/models.md
+	$(MAKE) full-size MODEL_TABLE_ARGS="--write docs/models_full_size.md"
 	mkdir -p build
 	$(BIN)/python -m benchmarks.latency --threads 1 --json build/latency-1.json
 	$(BIN)/python -m benchmarks.latency --threads 2 --json build/latency-2.json

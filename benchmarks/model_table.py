@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", choices=("small", "full"), default="full")
     parser.add_argument("--static", action="store_true", help="fix every axis at the example's size")
     parser.add_argument("--no-compile", action="store_true", help="stop after the cleanup passes")
+    parser.add_argument("--no-cuda", action="store_true", help="leave out the code for GPUs")
     parser.add_argument("--timeout", type=float, default=1800, metavar="S", help="a model, default 1800")
     parser.add_argument("--memory", type=float, default=12, metavar="GiB", help="a model, default 12")
     parser.add_argument("--write", type=Path, metavar="FILE.md")
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in chosen:
         stages = ["captured", "cleaned"]
         if not options.no_compile:
-            stages += ["compiled", "cuda"] if name in CUDA_MODELS else ["compiled"]
+            stages += ["compiled", "cuda"] if name in CUDA_MODELS and not options.no_cuda else ["compiled"]
         row = run_model(name, options.size, stages, options.static, options.timeout, options.memory)
         rows.append(row)
         print(" | ".join(cells(row)), flush=True)
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.json.write_text(json.dumps({"size": options.size, "models": rows}, indent=1) + "\n")
     if options.write:
         options.write.parent.mkdir(parents=True, exist_ok=True)
-        options.write.write_text(page(rows, options.size, options.static))
+        options.write.write_text(page(rows, options.size, options.static, options.write.as_posix()))
     return 0 if all(passed(row) for row in rows) else 1
 
 
@@ -155,14 +156,14 @@ def _ratio(stage: Mapping[str, Any]) -> str:
     return f"{stage['ratio']:.2g}" if stage["ok"] else f"**{stage['ratio']:.3g}**"
 
 
-def page(rows: Sequence[Row], size: str, static: bool) -> str:
-    """``docs/models.md``."""
+def page(rows: Sequence[Row], size: str, static: bool, path: str) -> str:
+    """The table as a document, which names the command that writes it to ``path``."""
     how = "fixed at the example's sizes" if static else "as the model allows: batch, length, height, width"
     option = "".join([" --size small" if size == "small" else "", " --static" if static else ""])
     lines = [
         "# Models",
         "",
-        f"Written by `python -m benchmarks.model_table{option} --write docs/models.md`; do not edit.",
+        f"Written by `python -m benchmarks.model_table{option} --write {path}`; do not edit.",
         "",
         f"{sum(passed(r) for r in rows)} of {len(rows)} models pass every stage. Dynamic axes: {how}.",
         "*error / allowed* is the largest error over what the noise rule allows (above 1 fails): of the",
