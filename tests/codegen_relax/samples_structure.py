@@ -89,7 +89,18 @@ def _nan_wins(t: Maker) -> tuple[torch.Tensor]:
     return (x,)
 
 
+def _long_rows(t: Maker) -> tuple[torch.Tensor]:
+    """Rows of several vectors and a remainder, with equals, and with NaN twice."""
+    x = t(t.n, 3, 75)
+    x[0, 1, 70] = x[0, 1, 5] = x[0, 1].max()
+    if t.dtype.is_floating_point:
+        x[0, 2, 40] = x[0, 2, 61] = float("nan")
+    return (x,)
+
+
 cases(overloads("amax"), lambda t: (*_nan_wins(t), [1]))
+cases(overloads("max.dim", "min.dim", "argmax", "argmin"), lambda t: (*_long_rows(t), -1))
+cases(overloads("argmax", "argmin"), lambda t: _long_rows(t))
 cases(overloads("max.dim", "min.dim", "argmax", "argmin"), lambda t: (*_nan_wins(t), 1))
 cases(overloads("maximum"), lambda t: (*_nan_wins(t), t(t.n, 5)), lambda t: (t(t.n, 5), *_nan_wins(t)))
 cases(overloads("clamp"), lambda t: (*_nan_wins(t), t.number(-1), t.number(1)))

@@ -12,6 +12,7 @@ _FAMILIES = (
     "shape",
     "resize",
     "reduction",
+    "extremes",
     "linear",
     "normalization",
     "creation",

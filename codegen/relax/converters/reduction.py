@@ -10,9 +10,9 @@ from tvm import te, tirx
 
 from graphopt.codegen.relax import scalars as s
 from graphopt.codegen.relax.context import Context, Expr, dtype_of, normalize_axis, rank_of, shape_of
-from graphopt.codegen.relax.dtypes import BUT_BFLOAT16, FLOATS, arithmetic_dtype
+from graphopt.codegen.relax.dtypes import FLOATS, arithmetic_dtype
 from graphopt.codegen.relax.elementwise import elementwise
-from graphopt.codegen.relax.reducers import ALL, ANY, ARGMAX, ARGMIN, MAX, MIN, PRODUCT, SUM
+from graphopt.codegen.relax.reducers import ALL, ANY, MAX, MIN, PRODUCT, SUM
 from graphopt.codegen.relax.registry import converter
 from graphopt.codegen.relax.rows import reduce_rows
 
@@ -58,7 +58,7 @@ def reduce(
         taps = {axis: te.reduce_axis((0, sizes[axis]), f"k{axis}") for axis in axes}
 
         def total(*index: Any) -> Any:
-            kept = list(index) if keepdim else _spread(index, axes, len(sizes))
+            kept = list(index) if keepdim else spread(index, axes, len(sizes))
             place = [taps.get(i, kept[i]) for i in range(len(sizes))]
             value = prepare(s.cast(data(*place), compute))
             return reducer(value, axis=list(taps.values())) if taps else value
@@ -71,7 +71,8 @@ def reduce(
     return context.kernel(name, [x], define)
 
 
-def _spread(index: Sequence[Any], axes: Sequence[int], rank: int) -> list[Any]:
+def spread(index: Sequence[Any], axes: Sequence[int], rank: int) -> list[Any]:
+    """An index of a reduced tensor among ``rank`` axes: None on those in ``axes``."""
     rest = iter(index)
     return [None if i in axes else next(rest) for i in range(rank)]
 
@@ -171,59 +172,6 @@ def all_all(context: Context, x: Expr) -> Expr:
     return _reduce_truth(context, "all", x, None, False, ALL)
 
 
-# -- positions -------------------------------------------------------------------------------------
-
-
-def _extreme(
-    context: Context, x: Expr, dim: int | None, keepdim: bool, reducer: Any, name: str
-) -> list[Expr]:
-    """Values and int64 positions along ``dim`` (of the flat tensor if None); the first of equals."""
-    if dim is None:
-        sizes = shape_of(x)
-        x, dim = context.reshape(x, [count(sizes, range(len(sizes)))]), 0
-        keepdim = False
-    if rank_of(x) == 0:
-        x = context.reshape(x, [1])
-        keepdim = False
-    sizes, dtype = shape_of(x), dtype_of(x)
-    axis, compute = normalize_axis(dim, len(sizes)), arithmetic_dtype(dtype)
-    one = tirx.IntImm("int64", 1)
-    shape = [one if i == axis else size for i, size in enumerate(sizes) if keepdim or i != axis]
-
-    def define(data: te.Tensor) -> list[te.Tensor]:
-        tap = te.reduce_axis((0, sizes[axis]), "k")
-
-        def element(*index: Any) -> Any:
-            kept = list(index) if keepdim else _spread(index, [axis], len(sizes))
-            kept[axis] = tap
-            return reducer((tirx.Cast("int64", tap.var), s.cast(data(*kept), compute)), axis=tap)
-
-        positions, values = te.compute(shape, element, name=name)
-        return [te.compute(shape, lambda *i: s.cast(values(*i), dtype), name="value"), positions]
-
-    return list(context.kernel(name, [x], define))
-
-
-@converter(aten.max.dim, dtypes=BUT_BFLOAT16)
-def max_dim(context: Context, x: Expr, dim: int, keepdim: bool) -> list[Expr]:
-    return _extreme(context, x, dim, keepdim, ARGMAX, "max")
-
-
-@converter(aten.min.dim, dtypes=BUT_BFLOAT16)
-def min_dim(context: Context, x: Expr, dim: int, keepdim: bool) -> list[Expr]:
-    return _extreme(context, x, dim, keepdim, ARGMIN, "min")
-
-
-@converter(aten.argmax.default, dtypes=BUT_BFLOAT16)
-def argmax(context: Context, x: Expr, dim: int | None, keepdim: bool) -> Expr:
-    return context.reshape(_extreme(context, x, dim, keepdim, ARGMAX, "argmax")[1], context.shape)
-
-
-@converter(aten.argmin.default, dtypes=BUT_BFLOAT16)
-def argmin(context: Context, x: Expr, dim: int | None, keepdim: bool) -> Expr:
-    return context.reshape(_extreme(context, x, dim, keepdim, ARGMIN, "argmin")[1], context.shape)
-
-
 # -- statistics ------------------------------------------------------------------------------------
 
 
@@ -308,7 +256,7 @@ def _variance(context: Context, x: Expr, dim: Any, correction: Any, keepdim: boo
         _, variance = mean_and_variance(data, axes, wide, less, context.lanes)
 
         def element(*index: Any) -> Any:
-            kept = index if keepdim else [0 if i is None else i for i in _spread(index, axes, rank_of(x))]
+            kept = index if keepdim else [0 if i is None else i for i in spread(index, axes, rank_of(x))]
             value = variance(*kept)
             return s.cast(tirx.sqrt(value) if root else value, dtype)
 
@@ -360,7 +308,7 @@ def logsumexp(context: Context, x: Expr, dim: Any, keepdim: bool) -> Expr:
         sums = te.compute(list(peaks.shape), total, name="sum_exp")
 
         def element(*index: Any) -> Any:
-            kept = index if keepdim else [0 if i is None else i for i in _spread(index, axes, len(sizes))]
+            kept = index if keepdim else [0 if i is None else i for i in spread(index, axes, len(sizes))]
             return s.cast(tirx.log(sums(*kept)) + high(kept), context.dtype)
 
         return te.compute(context.shape, element, name="logsumexp")
