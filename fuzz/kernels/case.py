@@ -76,6 +76,7 @@ def case_of(
     dynamic: Sequence[dict[int, str]] | None = None,
     part: nn.Module | None = None,
 ) -> KernelCase:
+    """A case of a function, which gets ``part`` as its first argument where there is one."""
     module = Function(function, part).eval()
     if part is not None and inputs[0].dtype.is_floating_point:
         module = module.to(inputs[0].dtype)
@@ -83,6 +84,7 @@ def case_of(
 
 
 def values(dtype: torch.dtype, *shape: int) -> torch.Tensor:
+    """Normal numbers, or integers from -5 to 5 (from 0 where there are no others)."""
     if dtype.is_floating_point:
         return torch.randn(shape, dtype=torch.float32).to(dtype)
     return torch.randint(0 if dtype == torch.uint8 else -5, 6, shape, dtype=dtype)
