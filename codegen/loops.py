@@ -6,6 +6,7 @@ The list is TVM's own (``tvm.s_tir.pipeline``) with one pass more, which is why 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import tvm
@@ -36,6 +37,33 @@ def single_lanes() -> tvm.transform.Pass:
     @tirx.transform.prim_func_pass(opt_level=0, name="GraphoptSingleLanes")
     def run(func: tirx.PrimFunc, _mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tirx.PrimFunc:
         return tvm_ffi.structural_map(func, (tirx.For, serial))
+
+    return run
+
+
+STACK_BYTES = 4096
+"""Of a local array that lies on the stack: the largest tile of sums is 32 registers of 64 bytes."""
+
+
+def stack_tiles() -> tvm.transform.Pass:
+    """Allocate small local arrays on the stack, where LLVM keeps them in registers.
+
+    TVM asks its runtime for memory of any scope but ``global``.  LLVM must then take a tile of sums for
+    something that others see: it is set to zero in memory, and written there before it is read again.
+    """
+
+    def on_stack(allocation: tirx.AllocBuffer) -> tirx.AllocBuffer:
+        buffer = allocation.buffer
+        sizes = [int(size) for size in buffer.shape if isinstance(size, tirx.IntImm)]
+        if buffer.scope() != "local" or len(sizes) != len(buffer.shape):
+            return allocation
+        if prod(sizes) * tvm.DataType(str(buffer.dtype)).itemsize > STACK_BYTES:
+            return allocation
+        return tirx.AllocBuffer(buffer, {**dict(allocation.annotations), "disable_lower_builtin": tirx.IntImm("int32", 1)})
+
+    @tirx.transform.prim_func_pass(opt_level=0, name="GraphoptStackTiles")
+    def run(func: tirx.PrimFunc, _mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tirx.PrimFunc:
+        return tvm_ffi.structural_map(func, (tirx.AllocBuffer, on_stack))
 
     return run
 
@@ -72,6 +100,7 @@ CLEAN_UP: tuple[Callable[[], tvm.transform.Pass], ...] = (
 """What follows them."""
 
 _CALLS: tuple[Callable[[], tvm.transform.Pass], ...] = (
+    stack_tiles,
     tirx.transform.FP8ComputeLegalize,
     tirx.transform.VerifyMemory,
     tirx.transform.AnnotateEntryFunc,
