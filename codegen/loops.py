@@ -1,6 +1,6 @@
 """Scheduled TensorIR to flat loops, for every target that is a CPU.
 
-The list is TVM's own (``tvm.s_tir.pipeline``) with one pass more, which is why it is written out here.
+The list is TVM's own (``tvm.s_tir.pipeline``) with two passes more, which is why it is written out here.
 """
 
 from __future__ import annotations
@@ -42,15 +42,16 @@ def single_lanes() -> tvm.transform.Pass:
 
 
 STACK_BYTES = 4096
-"""Of a local array that lies on the stack: the largest tile of sums is 32 registers of 64 bytes."""
+"""The largest local array that lies on the stack; the largest tile of sums takes 32 registers of 64 bytes."""
 
 
 def stack_tiles() -> tvm.transform.Pass:
-    """Allocate small local arrays on the stack, where LLVM keeps them in registers.
+    """Allocate small local arrays on the stack, whence LLVM moves them into registers.
 
-    TVM asks its runtime for memory of any scope but ``global``.  LLVM must then take a tile of sums for
-    something that others see: it is set to zero in memory, and written there before it is read again.
+    TVM asks its runtime for memory of any scope but ``global``.  LLVM has to write all sums of a tile there:
+    zeros before the first step, results after the last, to be read again by what follows.
     """
+    here = {"disable_lower_builtin": tirx.IntImm("int32", 1)}
 
     def on_stack(allocation: tirx.AllocBuffer) -> tirx.AllocBuffer:
         buffer = allocation.buffer
@@ -59,7 +60,7 @@ def stack_tiles() -> tvm.transform.Pass:
             return allocation
         if prod(sizes) * tvm.DataType(str(buffer.dtype)).itemsize > STACK_BYTES:
             return allocation
-        return tirx.AllocBuffer(buffer, {**dict(allocation.annotations), "disable_lower_builtin": tirx.IntImm("int32", 1)})
+        return tirx.AllocBuffer(buffer, {**dict(allocation.annotations), **here})
 
     @tirx.transform.prim_func_pass(opt_level=0, name="GraphoptStackTiles")
     def run(func: tirx.PrimFunc, _mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tirx.PrimFunc:
