@@ -304,9 +304,7 @@ def test_tiles_fit_into_the_registers(registers: Registers, rows: int | None, co
         assert tile.rows * vectors < registers.accumulators * 4 // 3
 
 
-@pytest.mark.parametrize(
-    "registers", [Registers(16, 24, 8), Registers(8, 12, 8), Registers(4, 24, 4)], ids=str
-)
+@pytest.mark.parametrize(("lanes", "accumulators"), [(16, 24), (8, 12), (4, 24)])
 @pytest.mark.parametrize("columns", [8, 16, 32, 64])
 def test_pixels_that_windows_share_have_registers_too(lanes: int, accumulators: int, columns: int) -> None:
     registers = Registers(lanes, accumulators, 4)
