@@ -1,11 +1,12 @@
 """Scheduled TensorIR to flat loops, for every target that is a CPU.
 
-The list is TVM's own (``tvm.s_tir.pipeline``) with one pass more, which is why it is written out here.
+The list is TVM's own (``tvm.s_tir.pipeline``) with two passes more, which is why it is written out here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import tvm
@@ -36,6 +37,34 @@ def single_lanes() -> tvm.transform.Pass:
     @tirx.transform.prim_func_pass(opt_level=0, name="GraphoptSingleLanes")
     def run(func: tirx.PrimFunc, _mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tirx.PrimFunc:
         return tvm_ffi.structural_map(func, (tirx.For, serial))
+
+    return run
+
+
+STACK_BYTES = 4096
+"""The largest local array that lies on the stack; the largest tile of sums takes 32 registers of 64 bytes."""
+
+
+def stack_tiles() -> tvm.transform.Pass:
+    """Allocate small local arrays on the stack, whence LLVM moves them into registers.
+
+    TVM asks its runtime for memory of any scope but ``global``.  LLVM has to write all sums of a tile there:
+    zeros before the first step, results after the last, to be read again by what follows.
+    """
+    here = {"disable_lower_builtin": tirx.IntImm("int32", 1)}
+
+    def on_stack(allocation: tirx.AllocBuffer) -> tirx.AllocBuffer:
+        buffer = allocation.buffer
+        sizes = [int(size) for size in buffer.shape if isinstance(size, tirx.IntImm)]
+        if buffer.scope() != "local" or len(sizes) != len(buffer.shape):
+            return allocation
+        if prod(sizes) * tvm.DataType(str(buffer.dtype)).itemsize > STACK_BYTES:
+            return allocation
+        return tirx.AllocBuffer(buffer, {**dict(allocation.annotations), **here})
+
+    @tirx.transform.prim_func_pass(opt_level=0, name="GraphoptStackTiles")
+    def run(func: tirx.PrimFunc, _mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tirx.PrimFunc:
+        return tvm_ffi.structural_map(func, (tirx.AllocBuffer, on_stack))
 
     return run
 
@@ -72,6 +101,7 @@ CLEAN_UP: tuple[Callable[[], tvm.transform.Pass], ...] = (
 """What follows them."""
 
 _CALLS: tuple[Callable[[], tvm.transform.Pass], ...] = (
+    stack_tiles,
     tirx.transform.FP8ComputeLegalize,
     tirx.transform.VerifyMemory,
     tirx.transform.AnnotateEntryFunc,

@@ -75,7 +75,11 @@ def packed_conv2d(
     batch, height, width, outputs = shape
     channels, taps = weight.shape[1], weight.shape[2:]
     stride = strides[1] * (1 if planes else channels)
-    tile = PackedTile.of(context.rows_at_once(width), int(outputs), context.registers, stride)
+    # Of pictures, the taps of a row are the innermost loop.
+    taps_share = planes and taps[1] > strides[1]
+    tile = PackedTile.of(
+        context.rows_at_once(width), int(outputs), context.registers, stride, taps_share=taps_share
+    )
     if groups > 1:
         columns = _group_columns(int(outputs) // groups, context)
         tile = PackedTile(register_rows(context.rows_at_once(width), columns, context.registers), columns)

@@ -218,23 +218,42 @@ _LOG_ERFC = (
 def normal_cdf(x: Scalar) -> Scalar:
     """(1 + erf(x / sqrt 2)) / 2, for float32 without the cancellation of that form below zero.
 
-    ``exp(T(|x|))`` is the tail; T interpolates its logarithm over [0, 5], falls further beyond, and is
-    log 1/2 at zero.  Errors are within 4e-8 of one, and as much of ``x`` times it where that is small.
+    ``2^T(|x|)`` is the tail; T interpolates its logarithm over [0, 5], falls further beyond, and is -1 at
+    zero.  Errors are within 4e-8 of one, and as much of ``x`` times it where that is small.
     """
     dtype = x.ty.dtype
     one, zero = constant(1, dtype), constant(0, dtype)
     if dtype != "float32":
         return constant(0.5, dtype) * (one + erf(x * constant(math.sqrt(0.5), dtype)))
-    # Far out the tail is zero in float32, and its polynomial would overflow.
-    distance = tirx.min(tirx.abs(x), constant(16, dtype))
-    tail = exp_of_nonpositive(_polynomial(distance, _LOG_NORMAL_TAIL))
+    # Farther out the tail is zero in float32, and its polynomial leaves the range of exponents.
+    magnitude, most = tirx.abs(x), constant(10, dtype)
+    tail = _exp2(_polynomial(tirx.min(magnitude, most), _LOG2_NORMAL_TAIL))
+    tail = tirx.Select(magnitude > most, zero, tail)
     return tirx.abs(tirx.Select(x < zero, zero, one) - tail)
 
 
-_LOG_NORMAL_TAIL = (
-    -8.384920697729596e-07, 1.3608176850279713e-05, -6.367998701682583e-05, -2.517576657464737e-04,
-    5.096049248079753e-03, -3.651918486907888e-02, -3.182595344324381e-01, -7.978890915467373e-01,
-    -6.931471805599453e-01,
+_LOG2_NORMAL_TAIL = (
+    -1.2096883508861715e-06, 1.9632449257438537e-05, -9.187080147304819e-05, -3.632095358782189e-04,
+    7.352044978330590e-03, -5.268604690792737e-02, -4.591514520413088e-01, -1.151110635553878,
+    -1.0,
+)  # fmt: skip
+
+
+def _exp2(x: Scalar) -> Scalar:
+    """2^x of a float32 from -126 to 126, in the fewest steps.
+
+    A whole number ``n`` added to ``1.5 * 2^23`` stands in the lowest bits, from where it is moved to those of
+    an exponent.  The polynomial interpolates 2^r at Chebyshev's points of [-1/2, 1/2], to 2e-9.
+    """
+    n = tirx.floor(x + constant(0.5, "float32"))
+    bits = tirx.reinterpret("uint32", n + constant(1.5 * 2.0**23, "float32"))
+    power = bits * constant(2**23, "uint32") + constant(127 * 2**23, "uint32")
+    return _polynomial(x - n, _EXP2) * tirx.reinterpret("float32", power)
+
+
+_EXP2 = (
+    1.5461444675062542e-04, 1.3400428177394435e-03, 9.618056678610138e-03, 5.550327226671061e-02,
+    2.402265092228803e-01, 6.931472067028320e-01, 1.0,
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from math import gcd
+from pathlib import Path
 
 import pytest
 import torch
@@ -301,6 +302,27 @@ def test_tiles_fit_into_the_registers(registers: Registers, rows: int | None, co
         assert rows is None or tile.rows <= rows
         vectors = tile.columns // gcd(tile.columns, registers.lanes)
         assert tile.rows * vectors < registers.accumulators * 4 // 3
+
+
+@pytest.mark.parametrize(("lanes", "accumulators"), [(16, 24), (8, 12), (4, 24)])
+@pytest.mark.parametrize("columns", [8, 16, 32, 64])
+def test_pixels_that_windows_share_have_registers_too(lanes: int, accumulators: int, columns: int) -> None:
+    registers = Registers(lanes, accumulators, 4)
+    tile = PackedTile.of(112, columns, registers, taps_share=True)
+    vectors = tile.columns // gcd(tile.columns, registers.lanes)
+    assert (tile.rows + 1) * vectors + tile.rows <= registers.accumulators * 4 // 3
+
+
+def test_sums_are_not_in_the_memory_of_the_runtime(tmp_path: Path) -> None:
+    # LLVM keeps in registers what is on the stack, and stores sums of the runtime's memory between stages.
+    def asks_for_memory(module: nn.Module, x: torch.Tensor) -> bool:
+        compiled(module, x).save(tmp_path / "a.so")
+        return b"TVMBackendAllocWorkspace" in (tmp_path / "a.so").read_bytes()
+
+    x = torch.randn(1, 16, 12, 12)
+    assert not asks_for_memory(nn.Sequential(nn.Conv2d(16, 48, 1), nn.ReLU6()), x)
+    assert not asks_for_memory(nn.Conv2d(16, 16, 3, padding=1, groups=16), x)
+    assert asks_for_memory(nn.Conv2d(16, 16, 5, padding=2), x)  # the image with a border
 
 
 def test_half_vectors_are_used_where_they_cost_half() -> None:

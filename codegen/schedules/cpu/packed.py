@@ -259,6 +259,29 @@ def _same_extents(a: Block, b: Block) -> bool:
     )
 
 
+def tile_in_registers(schedule: s_tir.Schedule, product: Block, rows: int, width: int) -> Any:
+    """Tiles of ``rows`` by a panel of a product that is a stage, written to memory; the loop over the sum.
+
+    The block's axes are ``(..., rows, columns, sum)``; axes before these number products of one shape.
+
+    Args:
+        width: lanes of a vector.
+    """
+    total = schedule.cache_write(product.handle, 0, "local")
+    *_, row, column, depth = schedule.get_loops(product.handle)
+    tiles, row = schedule.split(row, factors=[None, rows])
+    vectors, lane = schedule.split(column, factors=[None, width])
+    schedule.reorder(tiles, depth, row, vectors, lane)
+    schedule.reverse_compute_at(total, tiles, preserve_unit_loops=True)
+    schedule.vectorize(lane)
+    schedule.unroll(vectors)
+    schedule.unroll(row)
+    *_, written = schedule.get_loops(total)
+    _, lane = schedule.split(written, factors=[None, width])
+    schedule.vectorize(lane)
+    return depth
+
+
 def vectorize_write(schedule: s_tir.Schedule, last: Block, columns: int, lanes: int) -> str | None:
     """Vectorise the write of a tile; the name of the loop over lanes, all of which lie inside or outside."""
     width = last.axes[-1].extent

@@ -9,12 +9,11 @@ the cache.  Blocks run in parallel; rows that are one block are summed first, an
 from __future__ import annotations
 
 from math import gcd
-from typing import Any
 
 from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block, loop_extent, top_blocks
-from graphopt.codegen.schedules.cpu.packed import guard, inline_epilogue, vectorize_write
+from graphopt.codegen.schedules.cpu.packed import guard, inline_epilogue, tile_in_registers, vectorize_write
 from graphopt.codegen.schedules.cpu.tiling import Registers
 from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
 from graphopt.codegen.strassen import STRASSEN_RULE
@@ -60,7 +59,7 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
     if not at_once:
         schedule.compute_at(sums.handle, block, preserve_unit_loops=True)
     _sum_rows(schedule, sums, at_once, lanes)
-    reduced = _products(schedule, product, rows, width)
+    reduced = tile_in_registers(schedule, product, rows, width)
     schedule.vectorize(lane)
     schedule.unroll(upper)
     schedule.unroll(left)
@@ -83,23 +82,6 @@ def _sum_rows(schedule: s_tir.Schedule, sums: Block, at_once: bool, lanes: int) 
     schedule.storage_align(sums.handle, 0, -2, 2 * _LINE, _LINE)
     if at_once:
         schedule.parallel(schedule.fuse(*outer, row))
-
-
-def _products(schedule: s_tir.Schedule, product: Block, rows: int, width: int) -> Any:
-    """Register tiles of ``rows`` rows by a panel; the loop over the sum."""
-    total = schedule.cache_write(product.handle, 0, "local")
-    *_, number, row, column, depth = schedule.get_loops(product.handle)
-    tiles, row = schedule.split(row, factors=[None, rows])
-    vectors, lane = schedule.split(column, factors=[None, width])
-    schedule.reorder(number, tiles, depth, row, vectors, lane)
-    schedule.reverse_compute_at(total, tiles, preserve_unit_loops=True)
-    schedule.vectorize(lane)
-    schedule.unroll(vectors)
-    schedule.unroll(row)
-    *_, written = schedule.get_loops(total)
-    vectors, lane = schedule.split(written, factors=[None, width])
-    schedule.vectorize(lane)
-    return depth
 
 
 STRASSEN_PRODUCT = ScheduleRule(STRASSEN_RULE, _applies, _apply)

@@ -85,7 +85,9 @@ class PackedTile:
     columns: int
 
     @staticmethod
-    def of(rows: int | None, columns: int, registers: Registers, stride: int = 0) -> PackedTile:
+    def of(
+        rows: int | None, columns: int, registers: Registers, stride: int = 0, *, taps_share: bool = False
+    ) -> PackedTile:
         """The tile that wastes least of the registers' work on a result of this size.
 
         A tile of ``r`` rows by ``v`` vectors does ``r v`` multiply-adds on ``r + v`` loads; rows and
@@ -98,12 +100,20 @@ class PackedTile:
             registers: of the CPU.
             stride: elements from one row of the left operand to the next, 0 where there is no one number.
                 Rows a multiple of 4 KB apart compete for the same few lines of the first cache.
+            taps_share: windows beside each other read the same elements, tap after tap in a row that LLVM
+                unrolls.  It keeps one for each row of the tile, and would put sums into memory for them.
         """
-        return PackedTile.scored(rows, columns, registers, stride)[1]
+        return PackedTile.scored(rows, columns, registers, stride, taps_share=taps_share)[1]
 
     @staticmethod
     def scored(
-        rows: int | None, columns: int, registers: Registers, stride: int = 0, *, whole: bool = False
+        rows: int | None,
+        columns: int,
+        registers: Registers,
+        stride: int = 0,
+        *,
+        whole: bool = False,
+        taps_share: bool = False,
     ) -> tuple[float, PackedTile]:
         """The tile of :meth:`of`, and what share of the units' peak it is estimated to reach.
 
@@ -121,6 +131,8 @@ class PackedTile:
                 # Beside the tile: a row of weights, and the element that it is multiplied by.
                 for height in range(1, (all_registers - 1) // vectors):
                     if rows is None and height not in (4, 5, 6, 8) or height > (rows or height):
+                        continue
+                    if taps_share and height > 1 and (height + 1) * vectors + height > all_registers:
                         continue
                     useful = columns / (-(-columns // width) * width)
                     if whole and rows is not None and rows % height:

@@ -9,12 +9,11 @@ Bands run in parallel; an image that is one band is transformed first, and its p
 from __future__ import annotations
 
 from math import gcd
-from typing import Any
 
 from tvm import s_tir, tirx
 
 from graphopt.codegen.schedules.blocks import Block, loop_extent, top_blocks
-from graphopt.codegen.schedules.cpu.packed import guard, inline_epilogue, vectorize_write
+from graphopt.codegen.schedules.cpu.packed import guard, inline_epilogue, tile_in_registers, vectorize_write
 from graphopt.codegen.schedules.cpu.parallel import work_is_large
 from graphopt.codegen.schedules.cpu.tiling import Registers, count
 from graphopt.codegen.schedules.rule import NotApplicable, ScheduleRule
@@ -59,7 +58,7 @@ def _apply(schedule: s_tir.Schedule, target: Target) -> s_tir.Schedule:
     if not at_once:
         schedule.compute_at(stages[TILES].handle, bands, preserve_unit_loops=True)
     _transform_pixels(schedule, stages, at_once, lanes)
-    reduced = _products(schedule, stages[PRODUCT], rows, width)
+    reduced = tile_in_registers(schedule, stages[PRODUCT], rows, width)
     _unrolled(schedule, stages[COLUMNS], 3, width)
     for loop in (y, x):
         schedule.unroll(loop)
@@ -104,23 +103,6 @@ def _unrolled(schedule: s_tir.Schedule, stage: Block, inner: int, width: int) ->
     for loop in outer:
         schedule.unroll(loop)
     schedule.set_scope(stage.handle, 0, "local")
-
-
-def _products(schedule: s_tir.Schedule, product: Block, rows: int, width: int) -> Any:
-    """Register tiles of ``rows`` tiles of pixels by a panel of outputs; the loop over the sum."""
-    total = schedule.cache_write(product.handle, 0, "local")
-    *_, i, j, tile, column, depth = schedule.get_loops(product.handle)
-    tiles, row = schedule.split(tile, factors=[None, rows])
-    vectors, lane = schedule.split(column, factors=[None, width])
-    schedule.reorder(i, j, tiles, depth, row, vectors, lane)
-    schedule.reverse_compute_at(total, tiles, preserve_unit_loops=True)
-    schedule.vectorize(lane)
-    schedule.unroll(vectors)
-    schedule.unroll(row)
-    *_, written = schedule.get_loops(total)
-    vectors, lane = schedule.split(written, factors=[None, width])
-    schedule.vectorize(lane)
-    return depth
 
 
 WINOGRAD_CONVOLUTION = ScheduleRule(WINOGRAD_RULE, _applies, _apply)
