@@ -68,7 +68,7 @@ def test_a_kernel_with_another_tile_is_what_lowering_makes_with_that_tile(
 ) -> None:
     program = program_of(*_example(name))
     before = fused(program)
-    monkeypatch.setattr(PackedTile, "of", staticmethod(lambda *_: tile))
+    monkeypatch.setattr(PackedTile, "of", staticmethod(lambda *_, **__: tile))
     monkeypatch.setattr(packed, "_channels_at_once", lambda *_: tile.columns)
     after = fused(program)
     first, wanted = _product(before), _product(after)

@@ -41,13 +41,13 @@ def test_every_choice_of_a_kernel_gives_the_same_bits(kernel: Kernel) -> None:
 
 
 def _spoilt(func: Any, target: Any, decisions: dict[str, int]) -> Arranged:
-    """A schedule that is wrong in one constant wherever something is decided."""
+    """A schedule that is wrong in its constants wherever something is decided."""
     arranged = arrange(func, target, decisions)
     if not decisions:
         return arranged
 
     def wrong(number: Any) -> Any:
-        return tvm.tirx.FloatImm("float32", 0.500001) if number.value == 0.5 else number
+        return tvm.tirx.FloatImm(number.ty.dtype, 1.001 * number.value)
 
     spoilt = tvm_ffi.structural_map(arranged.function, (tvm.tirx.FloatImm, wrong))
     return arranged._replace(function=spoilt)
