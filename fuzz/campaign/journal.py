@@ -1,0 +1,75 @@
+"""A campaign on disk while it runs, so that another process can go on with it.
+
+``journal.jsonl`` holds the settings in its first line, and the result of a chunk in every other one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import IO, Any
+
+from graphopt.errors import InputError
+from graphopt.fuzz.campaign.records import ChunkResult
+from graphopt.fuzz.campaign.settings import Settings
+
+NAME = "journal.jsonl"
+_SCHEMA = "graphopt.fuzz.journal/1"
+
+
+class Journal:
+    """Appends results.
+
+    Args:
+        folder: exists.
+        settings: of the campaign; written when the journal is new.
+        files: the corpus and the known issues that it replays, by stream.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, files: dict[str, list[str]]) -> None:
+        path = folder / NAME
+        new = not path.exists()
+        try:
+            self._file: IO[str] = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot write {str(path)!r}: {error.strerror}", code="GO-3001") from error
+        if new:
+            self._write({"schema": _SCHEMA, "settings": settings.to_dict(), "files": files})
+
+    def append(self, result: ChunkResult) -> None:
+        self._write(result.to_dict())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, data: dict[str, Any]) -> None:
+        self._file.write(json.dumps(data, default=str) + "\n")
+        self._file.flush()
+
+
+def read_journal(folder: Path) -> tuple[Settings, dict[str, list[str]], list[ChunkResult]]:
+    """The settings, the files and the results so far; a last line that was cut off is dropped from the file.
+
+    Raises:
+        InputError: GO-3001, there is no journal; GO-3000, it is damaged.
+    """
+    path = folder / NAME
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"there is no campaign to resume in {str(folder)!r}: {error.strerror}", code="GO-3001"
+        ) from error
+    whole, newline, _ = data.rpartition(b"\n")
+    try:
+        first, *lines = [json.loads(line) for line in whole.decode().split("\n")]
+        if first["schema"] != _SCHEMA:
+            raise ValueError(f"its schema is {first['schema']!r}")
+        settings = Settings.from_dict(first["settings"])
+        found = settings, dict(first["files"]), [ChunkResult.from_dict(line) for line in lines]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{str(path)!r} is no journal of a campaign: {error}") from error
+    if len(whole + newline) < len(data):
+        with path.open("r+b") as file:
+            file.truncate(len(whole + newline))
+    return found

@@ -1,0 +1,86 @@
+"""A campaign as chunks of cases, in a fixed order.
+
+A chunk is what a worker is given at a time, and what is done again when a worker is lost.  Its bounds
+depend on the settings alone, so that results do not depend on who runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from graphopt.fuzz.campaign.settings import Settings
+
+Stream = Literal["corpus", "known", "passes", "backends"]
+STREAMS: tuple[Stream, ...] = ("corpus", "known", "passes", "backends")
+"""Where cases come from and what is asked of them, in the order of reports."""
+
+PASS_CHUNK, BACKEND_CHUNK = 16, 8
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some cases of one stream.
+
+    Attributes:
+        stream: ``corpus`` and ``known``: cases from files, for all oracles; ``passes``: generated cases for
+            the oracles of passes; ``backends``: generated cases for those of backends.
+        indices: of generated cases, or places in the list of files.
+        files: those of cases from files, in step with ``indices``.
+    """
+
+    stream: Stream
+    indices: tuple[int, ...]
+    files: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What tells chunks of one campaign apart."""
+        return f"{self.stream}:{self.indices[0]}-{self.indices[-1]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"stream": self.stream, "indices": list(self.indices), "files": list(self.files)}
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Chunk:
+        return Chunk(data["stream"], tuple(data["indices"]), tuple(data["files"]))
+
+
+def chunks(settings: Settings, corpus: Sequence[str] = (), known: Sequence[str] = ()) -> Iterator[Chunk]:
+    """The campaign; without end where ``settings.cases`` is None and ``only`` is empty.
+
+    Chunks for backends stand behind the chunks for passes of the same cases, so that a campaign that
+    counts seconds does some of both.
+
+    Args:
+        corpus: files of the corpus.
+        known: files of the known issues.
+    """
+    if settings.replay:
+        for stream, files in (("corpus", corpus), ("known", known)):
+            for start in range(0, len(files), BACKEND_CHUNK):
+                part = tuple(files[start : start + BACKEND_CHUNK])
+                yield Chunk(stream, tuple(range(start, start + len(part))), part)  # type: ignore[arg-type]
+    for_backends: list[int] = []
+    for indices in _pass_indices(settings):
+        yield Chunk("passes", indices)
+        if settings.backends:
+            every = 1 if settings.only else settings.backend_every
+            for_backends += [i for i in indices if i % every == 0]
+        while len(for_backends) >= BACKEND_CHUNK:
+            yield Chunk("backends", tuple(for_backends[:BACKEND_CHUNK]))
+            del for_backends[:BACKEND_CHUNK]
+    if for_backends:
+        yield Chunk("backends", tuple(for_backends))
+
+
+def _pass_indices(settings: Settings) -> Iterator[tuple[int, ...]]:
+    if settings.only:
+        yield tuple(sorted(set(settings.only)))
+        return
+    start = 0
+    while settings.cases is None or start < settings.cases:
+        stop = start + PASS_CHUNK if settings.cases is None else min(start + PASS_CHUNK, settings.cases)
+        yield tuple(range(start, stop))
+        start = stop
