@@ -34,6 +34,7 @@ class Examination:
         stream, index, label: see :class:`CaseRecord`.
         seconds: by stage, so far.
         problems: found so far.
+        oracles: who found each of them; empty for what no oracle found.
     """
 
     stream: Stream
@@ -42,6 +43,7 @@ class Examination:
     note: Note
     seconds: dict[str, float] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    oracles: list[str] = field(default_factory=list)
 
     def stage(self, name: str, component: str, work: Callable[[], object], blamed: str = "") -> bool:
         """Times a stage, and says whether it came to its end.
@@ -58,19 +60,24 @@ class Examination:
         except Exception as error:  # the code under test may raise anything, and the campaign goes on
             words = error.message if isinstance(error, GraphoptError) else str(error)
             text = f"{type(error).__name__}: {words}"
-            self.problems.append(
-                Problem(Signature(component, name, "exception", normalised(text)), text, {"stage": name})
-            )
+            signature = Signature(component, name, "exception", normalised(text))
+            self.add("", Problem(signature, text, {"stage": name}))
             return False
         finally:
             self.seconds[name] = time.perf_counter() - start
+
+    def add(self, oracle: str, problem: Problem) -> None:
+        """Takes a problem down."""
+        self.problems.append(problem)
+        self.oracles.append(oracle)
 
     def record(self, case: FuzzCase | None) -> CaseRecord:
         """What is kept of it: the case itself only where something is wrong with it."""
         found = tuple(self.problems)
         status = "found" if found else "ok"
+        kept = case if found else None
         return CaseRecord(
-            self.stream, self.index, self.label, status, self.seconds, found, case if found else None
+            self.stream, self.index, self.label, status, self.seconds, found, tuple(self.oracles), kept
         )
 
 
@@ -100,7 +107,8 @@ def examine(
         def look(oracle: Oracle = oracle, applied: list[bool] = applied) -> None:
             if oracle.applies(subject):
                 applied.append(True)
-                examination.problems.extend(oracle.check(subject))
+                for problem in oracle.check(subject):
+                    examination.add(oracle.name, problem)
 
         # Oracles turn what the code under test raises into problems; what they raise is their own defect.
         examination.stage(oracle.name, "fuzzer", look, blamed=_under_test(oracle, case))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,10 +24,10 @@ class Journal:
     Args:
         folder: exists.
         settings: of the campaign; written when the journal is new.
-        files: the corpus and the known issues that it replays, by stream.
+        corpus: files that it replays.
     """
 
-    def __init__(self, folder: Path, settings: Settings, files: dict[str, list[str]]) -> None:
+    def __init__(self, folder: Path, settings: Settings, corpus: Sequence[str]) -> None:
         path = folder / NAME
         new = not path.exists()
         try:
@@ -34,7 +35,7 @@ class Journal:
         except OSError as error:
             raise InputError(f"cannot write {str(path)!r}: {error.strerror}", code="GO-3001") from error
         if new:
-            self._write({"schema": _SCHEMA, "settings": settings.to_dict(), "files": files})
+            self._write({"schema": _SCHEMA, "settings": settings.to_dict(), "corpus": list(corpus)})
 
     def append(self, result: ChunkResult) -> None:
         self._write(result.to_dict())
@@ -47,8 +48,8 @@ class Journal:
         self._file.flush()
 
 
-def read_journal(folder: Path) -> tuple[Settings, dict[str, list[str]], list[ChunkResult]]:
-    """The settings, the files and the results so far; a last line that was cut off is dropped from the file.
+def read_journal(folder: Path) -> tuple[Settings, list[str], list[ChunkResult]]:
+    """The settings, the files of the corpus and the results so far; a last line that was cut off is dropped from the file.
 
     Raises:
         InputError: GO-3001, there is no journal; GO-3000, it is damaged.
@@ -66,7 +67,7 @@ def read_journal(folder: Path) -> tuple[Settings, dict[str, list[str]], list[Chu
         if first["schema"] != _SCHEMA:
             raise ValueError(f"its schema is {first['schema']!r}")
         settings = Settings.from_dict(first["settings"])
-        found = settings, dict(first["files"]), [ChunkResult.from_dict(line) for line in lines]
+        found = settings, list(first["corpus"]), [ChunkResult.from_dict(line) for line in lines]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{str(path)!r} is no journal of a campaign: {error}") from error
     if len(whole + newline) < len(data):

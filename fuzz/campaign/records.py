@@ -25,6 +25,7 @@ class CaseRecord:
         status: ``crash``: the process died; ``timeout``: it was ended.
         seconds: by stage: ``generate``, ``build``, and each oracle by its name.
         problems: what is wrong, in the order in which it was found.
+        oracles: who found each problem; empty for what no oracle found.
         case: None when there are no problems, or it could not even be generated.
     """
 
@@ -34,6 +35,7 @@ class CaseRecord:
     status: Status
     seconds: Mapping[str, float] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    oracles: tuple[str, ...] = ()
     case: FuzzCase | None = None
 
     @property
@@ -49,6 +51,7 @@ class CaseRecord:
             "status": self.status,
             "seconds": {stage: round(s, 6) for stage, s in self.seconds.items()},
             "problems": [problem_to_dict(p) for p in self.problems],
+            "oracles": list(self.oracles),
             "case": self.case.to_dict() if self.case is not None else None,
         }
 
@@ -57,7 +60,14 @@ class CaseRecord:
         case = FuzzCase.from_dict(data["case"]) if data["case"] is not None else None
         problems = tuple(problem_from_dict(p) for p in data["problems"])
         return CaseRecord(
-            data["stream"], data["index"], data["label"], data["status"], data["seconds"], problems, case
+            data["stream"],
+            data["index"],
+            data["label"],
+            data["status"],
+            data["seconds"],
+            problems,
+            tuple(data["oracles"]),
+            case,
         )
 
 

@@ -28,6 +28,7 @@ class ReportedFinding:
         problem: as the first case shows it.
         status: ``new``; ``known``: :attr:`issue` describes it.
         labels: of the cases, in the campaign's order.
+        oracle: that saw it; empty where none did.
         case: the first one; None where it could not be generated, and for findings about coverage.
         issue: name of the known issue.
         reduced: the case made small, and how often the oracle was asked for it; None where that was not
@@ -38,6 +39,7 @@ class ReportedFinding:
     problem: Problem
     status: Literal["new", "known"]
     labels: tuple[str, ...]
+    oracle: str = ""
     case: FuzzCase | None = None
     issue: str | None = None
     reduced: FuzzCase | None = None
@@ -60,6 +62,7 @@ class ReportedFinding:
             "issue": self.issue,
             "message": self.problem.message,
             "facts": dict(self.problem.facts),
+            "oracle": self.oracle,
             "count": len(self.labels),
             "cases": list(self.labels[:_LABELS_SHOWN]),
             "case": self.case.to_dict() if self.case else None,
@@ -131,6 +134,22 @@ class CampaignReport:
             "idle_passes": self.universe.idle_passes(self.behaviour),
             "idle_rules": self.universe.idle_rules(self.behaviour),
         }
+
+    def coverage_dict(self) -> dict[str, Any]:
+        """Everything about coverage: its numbers, and every count."""
+        return {
+            "schema": "graphopt.fuzz.coverage/1",
+            **self.coverage(),
+            "keys": {section: list(parts) for section, parts in SECTIONS.items()},
+            "counts": self.behaviour.to_dict(),
+        }
+
+    def page_facts(self) -> dict[str, str]:
+        """What the page about coverage says of the campaign."""
+        facts = {"seed": str(self.settings.seed), "profile": self.settings.profile}
+        facts |= {f"cases: {stream}": str(n) for stream, n in self.counts().items()}
+        facts |= {"findings": str(len(self.new)), "known issues seen": str(len(self.findings) - len(self.new))}
+        return facts | {name: version for name, version in self.versions.items()}
 
     def to_dict(self) -> dict[str, Any]:
         return {

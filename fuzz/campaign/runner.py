@@ -95,6 +95,7 @@ class Campaign:
             group.problem,
             "known" if issue else "new",
             tuple(group.labels),
+            group.oracle,
             group.record.case,
             issue.name if issue else None,
         )

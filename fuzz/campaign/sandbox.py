@@ -151,7 +151,7 @@ class Sandbox:
             label = os.path.splitext(os.path.basename(chunk.files[chunk.indices.index(index)]))[0]
         case = FuzzCase.from_dict(current["case"]) if "case" in current else None
         problem = Problem(signature, message, {"stage": stage, "stack": _stack(log)})
-        return CaseRecord(chunk.stream, index, label, gone.status, {}, (problem,), case)
+        return CaseRecord(chunk.stream, index, label, gone.status, {}, (problem,), ("",), case)
 
     def _tell(self, message: dict[str, Any]) -> None:
         assert self._requests is not None

@@ -14,6 +14,7 @@ from graphopt.fuzz.campaign.plan import Chunk, Stream
 from graphopt.fuzz.campaign.settings import Settings
 from graphopt.fuzz.cases import FuzzCase
 from graphopt.fuzz.oracles import Oracle
+from graphopt.passmanager.registry import build_pipeline
 
 
 class Sources:
@@ -28,6 +29,16 @@ class Sources:
         self._generate = function_named(settings.generator)
         self._pass_oracles = function_named(settings.oracles)
         self._backend_oracles = function_named(settings.backend_oracles)
+
+    def check(self) -> None:
+        """Builds everything that is named.
+
+        Raises:
+            UsageError: a pass or a backend does not exist.
+        """
+        build_pipeline(list(self.settings.passes))
+        if self.settings.backends:
+            self._backend_oracles(self.settings.backends)
 
     def label(self, chunk: Chunk, place: int) -> str:
         """What the case at a place of a chunk is called: ``seed/index``, or the name of its file."""

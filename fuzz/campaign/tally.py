@@ -17,11 +17,13 @@ class Group:
     Attributes:
         record: of the first case that shows it, in the campaign's order.
         problem: as that case shows it.
+        oracle: that saw it; empty where none did.
         cases: ``(order, label)`` of all that do.
     """
 
     record: CaseRecord
     problem: Problem
+    oracle: str
     cases: list[tuple[tuple[int, int], str]]
 
     @property
@@ -73,21 +75,21 @@ class Tally:
                 )
             )
             seen: set[Signature] = set()
-            for problem in record.problems:
+            for problem, oracle in zip(record.problems, record.oracles, strict=True):
                 if problem.signature not in seen:
                     seen.add(problem.signature)
-                    new += self._group(record, problem)
+                    new += self._group(record, problem, oracle)
         return new
 
-    def _group(self, record: CaseRecord, problem: Problem) -> list[Problem]:
+    def _group(self, record: CaseRecord, problem: Problem, oracle: str) -> list[Problem]:
         mine = (record.order, record.label)
         known = self.groups.get(problem.signature)
         if known is None:
-            self.groups[problem.signature] = Group(record, problem, [mine])
+            self.groups[problem.signature] = Group(record, problem, oracle, [mine])
             return [problem]
         known.cases.append(mine)
         if record.order < known.record.order:
-            known.record, known.problem = record, problem
+            known.record, known.problem, known.oracle = record, problem, oracle
         return []
 
     def sorted_groups(self) -> list[Group]:
