@@ -13,6 +13,7 @@ exit   meaning
 4      a pass failed or broke an invariant of the program
 5      verification: results differ, or a budget is exceeded
 6      the target or its toolchain is not available here
+7      the fuzzer found a problem
 130    interrupted
 ====== =============================================================
 """
@@ -57,6 +58,7 @@ CODES: dict[str, str] = {
     "GO-6000": "target not available here",
     "GO-6001": "toolchain missing or failed",
     "GO-6002": "artifact does not fit this machine",
+    "GO-7000": "the fuzzer found problems",
 }
 
 
@@ -155,6 +157,13 @@ class TargetError(GraphoptError):
 
     exit_status = 6
     default_code = "GO-6000"
+
+
+class FindingError(GraphoptError):
+    """The fuzzer found something that is wrong, in graphopt or in what it builds on."""
+
+    exit_status = 7
+    default_code = "GO-7000"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:

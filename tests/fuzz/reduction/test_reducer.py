@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from planted import BUGS, NETWORK, Planted, SwapsNeighbours, WrongAxis, finding_of
+from planted_rules import BUGS, NETWORK, Planted, SwapsNeighbours, WrongAxis, finding_of
 
 import graphopt as go
 from graphopt.fuzz.cases import FuzzCase
