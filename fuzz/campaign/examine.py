@@ -18,9 +18,6 @@ from graphopt.fuzz.coverage import Behaviour
 from graphopt.fuzz.coverage.collect import of_case
 from graphopt.fuzz.findings import Problem, Signature, normalised
 from graphopt.fuzz.oracles import Oracle, Subject
-from graphopt.ir.program import Program
-from graphopt.passmanager.manager import PassManager
-from graphopt.passmanager.result import PassRecord
 
 Note = Callable[[str, str], None]
 """Told each stage as it begins, and whose crash a crash in it would be."""
@@ -115,7 +112,8 @@ def examine(
         if applied:
             found = len(examination.problems) > before
             behaviour.add("oracles", oracle.name, "violated" if found else "held")
-    behaviour.merge(of_case(case, subject.program, _pass_records(subject.program, case)))
+    result = subject.outcome.result  # None where a pass fails, which is for the oracles to tell
+    behaviour.merge(of_case(case, subject.program, result.records if result is not None else ()))
     return examination.record(case), behaviour
 
 
@@ -124,14 +122,6 @@ def _under_test(oracle: Oracle, case: FuzzCase) -> str:
     if oracle.cost == "compile":
         return "codegen"
     return "+".join(spec.partition("{")[0] for spec in case.passes)
-
-
-def _pass_records(program: Program, case: FuzzCase) -> list[PassRecord]:
-    """What each pass of the case did; nothing where one fails, which is for the oracles to tell."""
-    try:
-        return PassManager(case.passes, verify="off", reproducer_dir=False).run(program).records
-    except GraphoptError:
-        return []
 
 
 def _seed_everything(seed: int) -> None:

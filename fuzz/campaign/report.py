@@ -167,6 +167,19 @@ class CampaignReport:
             "stage_seconds": {stage: round(s, 3) for stage, s in self.stage_seconds.items()},
         }
 
+    def coverage_line(self) -> str:
+        """The coverage in a line."""
+        numbers = self.coverage()
+        distinct = numbers["distinct"]
+        passes = numbers["passes"] - len(numbers["idle_passes"])
+        rules = numbers["rules"] - len(numbers["idle_rules"])
+        return (
+            f"coverage: {len(self.behaviour.values('operators', 'operator'))} operators in "
+            f"{distinct['operators']} combinations with dtype and rank, {distinct['attributes']} attribute bins, "
+            f"{distinct['edges']} edges, {passes} of {numbers['passes']} passes and {rules} of "
+            f"{numbers['rules']} rules fired"
+        )
+
     def summary(self) -> str:
         """A sentence."""
         counts = self.counts()

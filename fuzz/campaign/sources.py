@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from graphopt.fuzz.campaign.plan import Chunk, Stream
 from graphopt.fuzz.campaign.settings import Settings
 from graphopt.fuzz.cases import FuzzCase
 from graphopt.fuzz.oracles import Oracle
+from graphopt.passmanager.base import flatten
 from graphopt.passmanager.registry import build_pipeline
 
 
@@ -81,3 +84,48 @@ def function_named(place: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"there is no function {place!r}: {error}") from error
+
+
+def generated(root_seed: int, index: int, passes: Sequence[str]) -> FuzzCase:
+    """The case of an index, with a pipeline that depends on the seed and the index too.
+
+    Half of the cases go through all passes in order, a quarter through one of their parts alone, and a
+    quarter through two to four of the parts in any order.
+
+    Args:
+        passes: textual forms; empty: ``cleanup``.
+    """
+    from graphopt.fuzz.generation import Options, generate
+
+    return generate(root_seed, index, Options(passes=chosen_passes(root_seed, index, tuple(passes))))
+
+
+def chosen_passes(root_seed: int, index: int, passes: tuple[str, ...]) -> tuple[str, ...]:
+    """The pipeline of the case of an index."""
+    passes = passes or ("cleanup",)
+    digest = hashlib.sha256(f"{root_seed} {index} passes".encode()).digest()
+    draw = random.Random(digest)
+    kind = draw.random()
+    if kind < 0.5:
+        return passes
+    parts = _parts(passes)
+    if kind < 0.75:
+        return (draw.choice(parts),)
+    return tuple(draw.choice(parts) for _ in range(draw.randint(2, 4)))
+
+
+@functools.cache
+def _parts(passes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({str(p) for p in flatten(build_pipeline(list(passes)))}))
+
+
+def pass_oracles() -> Sequence[Oracle]:
+    """The oracles of passes."""
+    from graphopt.fuzz.oracles import pass_oracles
+
+    return pass_oracles()
+
+
+def backend_oracles(names: Sequence[str]) -> Sequence[Oracle]:
+    """The oracles of backends."""
+    return ()

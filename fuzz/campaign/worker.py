@@ -78,6 +78,27 @@ class _Worker:
             self.send({"record": record.to_dict(), "behaviour": behaviour.to_dict()})
         self.send({"done": chunk.key})
 
+    def reduce(self, task: dict[str, Any]) -> None:
+        """Makes a finding small, and says what became of it: its case and the files of its folder."""
+        import tempfile
+        from pathlib import Path
+
+        from graphopt.fuzz.campaign.findings import packed
+        from graphopt.fuzz.campaign.records import problem_from_dict
+        from graphopt.fuzz.cases import FuzzCase
+        from graphopt.fuzz.findings import Finding
+        from graphopt.fuzz.reduction import reduce, write_finding
+
+        oracles = {o.name: o for o in self.sources.oracles("corpus")}
+        finding = Finding(FuzzCase.from_dict(task["case"]), problem_from_dict(task["problem"]))
+        reduced = reduce(finding, oracles[task["oracle"]])
+        with tempfile.TemporaryDirectory(prefix="graphopt-fuzz-") as folder:
+            path = Path(folder) / "finding"
+            write_finding(path, reduced, task["oracle"], command=task["command"])
+            files = packed(path.iterdir())
+        answer = {"case": reduced.case.to_dict(), "reproduced": reduced.reproduced, "calls": reduced.calls}
+        self.send({"reduced": {**answer, "files": files}})
+
     def _note(self, index: int, stage: str, component: str) -> None:
         self.send({"begin": index, "stage": stage, "component": component})
 
