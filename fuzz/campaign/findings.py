@@ -39,7 +39,9 @@ def reduce_findings(
     tasks = (_task(finding, report) for finding in wanted)
     interrupted = False
     try:
-        for number, (finding, answer) in enumerate(zip(wanted, executor.reduce(tasks, _SECONDS), strict=True)):
+        for number, (finding, answer) in enumerate(
+            zip(wanted, executor.reduce(tasks, _SECONDS), strict=True)
+        ):
             watcher.reducing(number + 1, len(wanted))
             if answer is not None:
                 small[str(finding.signature)] = _stored(finding, answer, folder, number)

@@ -49,7 +49,9 @@ class Journal:
 
 
 def read_journal(folder: Path) -> tuple[Settings, list[str], list[ChunkResult]]:
-    """The settings, the files of the corpus and the results so far; a last line that was cut off is dropped from the file.
+    """The settings, the files of the corpus and the results so far.
+
+    A last line that was cut off, when the process was killed, is dropped from the file.
 
     Raises:
         InputError: GO-3001, there is no journal; GO-3000, it is damaged.

@@ -148,7 +148,10 @@ class CampaignReport:
         """What the page about coverage says of the campaign."""
         facts = {"seed": str(self.settings.seed), "profile": self.settings.profile}
         facts |= {f"cases: {stream}": str(n) for stream, n in self.counts().items()}
-        facts |= {"findings": str(len(self.new)), "known issues seen": str(len(self.findings) - len(self.new))}
+        facts |= {
+            "findings": str(len(self.new)),
+            "known issues seen": str(len(self.findings) - len(self.new)),
+        }
         return facts | {name: version for name, version in self.versions.items()}
 
     def to_dict(self) -> dict[str, Any]:
@@ -175,8 +178,8 @@ class CampaignReport:
         rules = numbers["rules"] - len(numbers["idle_rules"])
         return (
             f"coverage: {len(self.behaviour.values('operators', 'operator'))} operators in "
-            f"{distinct['operators']} combinations with dtype and rank, {distinct['attributes']} attribute bins, "
-            f"{distinct['edges']} edges, {passes} of {numbers['passes']} passes and {rules} of "
+            f"{distinct['operators']} combinations with dtype and rank, "
+            f"{distinct['attributes']} attribute bins, {distinct['edges']} edges, {passes} of {numbers['passes']} passes and {rules} of "
             f"{numbers['rules']} rules fired"
         )
 

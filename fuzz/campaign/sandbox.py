@@ -96,7 +96,7 @@ class Sandbox:
         return ChunkResult(chunk, tuple(records[i] for i in chunk.indices), behaviour)
 
     def reduce(self, finding: dict[str, Any], seconds: float) -> dict[str, Any] | None:
-        """A finding made smaller by a worker, in the worker's words; None when that took too long or crashed."""
+        """A finding made smaller, in the worker's words; None when that took too long or crashed."""
         self._ensure_worker()
         try:
             self._tell({"reduce": finding})

@@ -26,14 +26,17 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 75rem; p
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2.5rem 0 .25rem; }
 p { margin: .25rem 0; }
 nav a { margin-right: 1rem; }
-.tiles { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); margin: 1rem 0; }
+.tiles { display: grid; gap: .75rem; margin: 1rem 0;
+  grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); }
 .tile { border: 1px solid #8886; border-radius: .4rem; padding: .5rem .75rem; }
 .tile b { display: block; font-size: 1.35rem; }
-.scroll { border: 1px solid #8886; border-radius: .4rem; margin-top: .5rem; max-height: 28rem; overflow: auto; }
+.scroll { border: 1px solid #8886; border-radius: .4rem; margin-top: .5rem;
+  max-height: 28rem; overflow: auto; }
 table { border-collapse: collapse; width: 100%; }
 th, td { padding: .2rem .6rem; text-align: left; vertical-align: top; }
 th { background: Canvas; cursor: pointer; position: sticky; top: 0; user-select: none; }
-th[aria-sort="ascending"]::after { content: " \\25b4"; } th[aria-sort="descending"]::after { content: " \\25be"; }
+th[aria-sort="ascending"]::after { content: " \\25b4"; }
+th[aria-sort="descending"]::after { content: " \\25be"; }
 tr:nth-child(even) td { background: #8881; }
 td.number { font-variant-numeric: tabular-nums; text-align: right; }
 .idle { color: #c62828; } input { font: inherit; margin-top: .4rem; padding: .15rem .4rem; width: 18rem; }

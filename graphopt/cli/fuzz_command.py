@@ -44,7 +44,9 @@ _OPTIONS = {
     help="Code generators and runtimes to test every case on, as in 'cpu,ort'; '' is none. "
     "Default: the profile's, on some of the cases.",
 )
-@click.option("--backend-every", type=click.IntRange(min=1), help="Only every so many-th case runs on backends.")
+@click.option(
+    "--backend-every", type=click.IntRange(min=1), help="Only every so many-th case runs on backends."
+)
 @click.option("--cases", type=click.IntRange(min=0), help="How many cases to generate.")
 @click.option(
     "--seconds",
@@ -53,7 +55,11 @@ _OPTIONS = {
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Of the whole campaign. Default: 0.")
 @click.option(
-    "--only", type=click.IntRange(min=0), multiple=True, metavar="INDEX", help="Only this case. May be repeated."
+    "--only",
+    type=click.IntRange(min=0),
+    multiple=True,
+    metavar="INDEX",
+    help="Only this case. May be repeated.",
 )
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds that a case may take.")
 @click.option(
@@ -62,7 +68,9 @@ _OPTIONS = {
     metavar="FOLDER",
     help="Cases to run first. Default: those that come with graphopt.",
 )
-@click.option("--replay/--no-replay", default=None, help="Whether to run the corpus and the known issues first.")
+@click.option(
+    "--replay/--no-replay", default=None, help="Whether to run the corpus and the known issues first."
+)
 @click.option(
     "--require-firings", is_flag=True, default=None, help="A pass or rule that never fired is a finding."
 )

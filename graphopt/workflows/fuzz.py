@@ -147,9 +147,7 @@ def _json(data: object) -> bytes:
 
 
 @contextlib.contextmanager
-def _executor(
-    settings: Settings, jobs: int | None, scheduler: str | None
-) -> Iterator[tuple[Executor, str]]:
+def _executor(settings: Settings, jobs: int | None, scheduler: str | None) -> Iterator[tuple[Executor, str]]:
     """Who does the work, and in words; it ends with the block."""
     if scheduler is not None:
         from graphopt.fuzz.campaign.cluster import ClusterExecutor
