@@ -12,7 +12,7 @@ import torch
 
 from graphopt.errors import GraphoptError
 from graphopt.fuzz.campaign.plan import Stream
-from graphopt.fuzz.campaign.records import CaseRecord
+from graphopt.fuzz.campaign.records import CaseRecord, Status
 from graphopt.fuzz.cases import FuzzCase
 from graphopt.fuzz.coverage import Behaviour
 from graphopt.fuzz.coverage.collect import of_case
@@ -71,7 +71,7 @@ class Examination:
     def record(self, case: FuzzCase | None) -> CaseRecord:
         """What is kept of it: the case itself only where something is wrong with it."""
         found = tuple(self.problems)
-        status = "found" if found else "ok"
+        status: Status = "found" if found else "ok"
         kept = case if found else None
         return CaseRecord(
             self.stream, self.index, self.label, status, self.seconds, found, tuple(self.oracles), kept

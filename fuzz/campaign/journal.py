@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from graphopt.errors import InputError
+from graphopt.fuzz.campaign.corpus import NamedCase
 from graphopt.fuzz.campaign.records import ChunkResult
 from graphopt.fuzz.campaign.settings import Settings
 
@@ -24,10 +25,10 @@ class Journal:
     Args:
         folder: exists.
         settings: of the campaign; written when the journal is new.
-        corpus: files that it replays.
+        corpus: cases that it runs first.
     """
 
-    def __init__(self, folder: Path, settings: Settings, corpus: Sequence[str]) -> None:
+    def __init__(self, folder: Path, settings: Settings, corpus: Sequence[NamedCase]) -> None:
         path = folder / NAME
         new = not path.exists()
         try:
@@ -35,7 +36,8 @@ class Journal:
         except OSError as error:
             raise InputError(f"cannot write {str(path)!r}: {error.strerror}", code="GO-3001") from error
         if new:
-            self._write({"schema": _SCHEMA, "settings": settings.to_dict(), "corpus": list(corpus)})
+            cases = [case.to_dict() for case in corpus]
+            self._write({"schema": _SCHEMA, "settings": settings.to_dict(), "corpus": cases})
 
     def append(self, result: ChunkResult) -> None:
         self._write(result.to_dict())
@@ -48,8 +50,8 @@ class Journal:
         self._file.flush()
 
 
-def read_journal(folder: Path) -> tuple[Settings, list[str], list[ChunkResult]]:
-    """The settings, the files of the corpus and the results so far.
+def read_journal(folder: Path) -> tuple[Settings, list[NamedCase], list[ChunkResult]]:
+    """The settings, the corpus and the results so far.
 
     A last line that was cut off, when the process was killed, is dropped from the file.
 
@@ -69,7 +71,8 @@ def read_journal(folder: Path) -> tuple[Settings, list[str], list[ChunkResult]]:
         if first["schema"] != _SCHEMA:
             raise ValueError(f"its schema is {first['schema']!r}")
         settings = Settings.from_dict(first["settings"])
-        found = settings, list(first["corpus"]), [ChunkResult.from_dict(line) for line in lines]
+        corpus = [NamedCase.from_dict(case) for case in first["corpus"]]
+        found = settings, corpus, [ChunkResult.from_dict(line) for line in lines]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{str(path)!r} is no journal of a campaign: {error}") from error
     if len(whole + newline) < len(data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graphopt.fuzz.cases import FuzzCase
 from graphopt.fuzz.findings import Signature
 
 
@@ -14,12 +15,12 @@ class KnownIssue:
     Attributes:
         name: of its folder.
         signature: what findings of it look like.
-        file: its case; None where none of ours shows it.
+        case: that shows it; None where no graph does.
     """
 
     name: str
     signature: Signature
-    file: str | None = None
+    case: FuzzCase | None = None
 
     def explains(self, signature: Signature) -> bool:
         """Whether a finding of this signature is this issue."""

@@ -6,10 +6,11 @@ depend on the settings alone, so that results do not depend on who runs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from graphopt.fuzz.campaign.corpus import NamedCase
 from graphopt.fuzz.campaign.settings import Settings
 
 Stream = Literal["corpus", "known", "passes", "backends"]
@@ -24,43 +25,51 @@ class Chunk:
     """Some cases of one stream.
 
     Attributes:
-        stream: ``corpus`` and ``known``: cases from files, for all oracles; ``passes``: generated cases for
-            the oracles of passes; ``backends``: generated cases for those of backends.
-        indices: of generated cases, or places in the list of files.
-        files: those of cases from files, in step with ``indices``.
+        stream: ``corpus`` and ``known``: cases that are given, for all oracles; ``passes``: generated cases
+            for the oracles of passes; ``backends``: generated cases for those of backends.
+        indices: of generated cases; of given ones, their places in their list.
+        given: cases that are not generated, in step with ``indices``.
     """
 
     stream: Stream
     indices: tuple[int, ...]
-    files: tuple[str, ...] = ()
+    given: tuple[NamedCase, ...] = ()
 
     @property
     def key(self) -> str:
         """What tells chunks of one campaign apart."""
         return f"{self.stream}:{self.indices[0]}-{self.indices[-1]}"
 
+    def label(self, place: int, seed: int) -> str:
+        """What the case at a place is called: ``seed/index``, or the name that it was given with."""
+        return self.given[place].name if self.given else f"{seed}/{self.indices[place]}"
+
     def to_dict(self) -> dict[str, Any]:
-        return {"stream": self.stream, "indices": list(self.indices), "files": list(self.files)}
+        given = [case.to_dict() for case in self.given]
+        return {"stream": self.stream, "indices": list(self.indices), "given": given}
 
     @staticmethod
-    def from_dict(data: dict[str, Any]) -> Chunk:
-        return Chunk(data["stream"], tuple(data["indices"]), tuple(data["files"]))
+    def from_dict(data: Mapping[str, Any]) -> Chunk:
+        given = tuple(NamedCase.from_dict(case) for case in data["given"])
+        return Chunk(data["stream"], tuple(data["indices"]), given)
 
 
-def chunks(settings: Settings, corpus: Sequence[str] = (), known: Sequence[str] = ()) -> Iterator[Chunk]:
+def chunks(
+    settings: Settings, corpus: Sequence[NamedCase] = (), known: Sequence[NamedCase] = ()
+) -> Iterator[Chunk]:
     """The campaign; without end where ``settings.cases`` is None and ``only`` is empty.
 
     Chunks for backends stand behind the chunks for passes of the same cases, so that a campaign that
     counts seconds does some of both.
 
     Args:
-        corpus: files of the corpus.
-        known: files of the known issues.
+        corpus: cases that have to pass.
+        known: cases of known issues.
     """
     if settings.replay:
-        for stream, files in (("corpus", corpus), ("known", known)):
-            for start in range(0, len(files), BACKEND_CHUNK):
-                part = tuple(files[start : start + BACKEND_CHUNK])
+        for stream, cases in (("corpus", corpus), ("known", known)):
+            for start in range(0, len(cases), BACKEND_CHUNK):
+                part = tuple(cases[start : start + BACKEND_CHUNK])
                 yield Chunk(stream, tuple(range(start, start + len(part))), part)  # type: ignore[arg-type]
     for_backends: list[int] = []
     for indices in _pass_indices(settings):

@@ -179,8 +179,8 @@ class CampaignReport:
         return (
             f"coverage: {len(self.behaviour.values('operators', 'operator'))} operators in "
             f"{distinct['operators']} combinations with dtype and rank, "
-            f"{distinct['attributes']} attribute bins, {distinct['edges']} edges, {passes} of {numbers['passes']} passes and {rules} of "
-            f"{numbers['rules']} rules fired"
+            f"{distinct['attributes']} attribute bins, {distinct['edges']} edges, "
+            f"{passes} of {numbers['passes']} passes and {rules} of {numbers['rules']} rules fired"
         )
 
     def summary(self) -> str:

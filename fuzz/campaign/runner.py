@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from graphopt.fuzz.campaign.corpus import NamedCase
 from graphopt.fuzz.campaign.journal import Journal
 from graphopt.fuzz.campaign.known import KnownIssue
 from graphopt.fuzz.campaign.local import Executor
@@ -25,7 +25,7 @@ class Campaign:
 
     Attributes:
         settings: what to do.
-        corpus: files of cases that have to pass.
+        corpus: cases that have to pass.
         issues: known issues; the cases of those that have one are run too.
         journal: where results are kept as they come.
         done: results of an earlier, interrupted run.
@@ -33,7 +33,7 @@ class Campaign:
     """
 
     settings: Settings
-    corpus: Sequence[str] = ()
+    corpus: Sequence[NamedCase] = ()
     issues: Sequence[KnownIssue] = ()
     journal: Journal | None = None
     done: Sequence[ChunkResult] = ()
@@ -75,8 +75,8 @@ class Campaign:
     def _chunks(self, start: float) -> Iterator[Chunk]:
         """What is left to do; nothing begins once the time is over."""
         finished = {result.chunk.key for result in self.done}
-        files = [issue.file for issue in self.issues if issue.file is not None]
-        for chunk in chunks(self.settings, self.corpus, files):
+        known = [NamedCase(i.name, i.case) for i in self.issues if i.case is not None]
+        for chunk in chunks(self.settings, self.corpus, known):
             if self.settings.seconds is not None and time.monotonic() - start >= self.settings.seconds:
                 return
             if chunk.key not in finished:
@@ -103,4 +103,4 @@ class Campaign:
     def _fixed(self, tally: Tally) -> list[str]:
         """Known issues whose own case no longer shows them."""
         passed = {row.label for row in tally.rows if row.stream == "known" and row.status == "ok"}
-        return [i.name for i in self.issues if i.file is not None and Path(i.file).stem in passed]
+        return [issue.name for issue in self.issues if issue.name in passed]

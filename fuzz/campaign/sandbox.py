@@ -146,9 +146,7 @@ class Sandbox:
         detail = f"{gone.words} in {where}" if where else gone.words if gone.status == "crash" else ""
         signature = Signature(current.get("component", "fuzzer"), stage, gone.status, detail)
         message = f"the worker ended ({gone.words}) in stage {stage!r}"
-        label = f"{self.settings.seed}/{index}"
-        if chunk.files:
-            label = os.path.splitext(os.path.basename(chunk.files[chunk.indices.index(index)]))[0]
+        label = chunk.label(chunk.indices.index(index), self.settings.seed)
         case = FuzzCase.from_dict(current["case"]) if "case" in current else None
         problem = Problem(signature, message, {"stage": stage, "stack": _stack(log)})
         return CaseRecord(chunk.stream, index, label, gone.status, {}, (problem,), ("",), case)

@@ -66,8 +66,9 @@ class Settings:
             ValueError: it is none.
         """
         try:
-            lists = {"passes", "backends", "only"}
-            return Settings(**{k: tuple(v) if k in lists else v for k, v in data.items()})
+            values: dict[str, Any] = dict(data)
+            values |= {key: tuple(values[key]) for key in ("passes", "backends", "only") if key in values}
+            return Settings(**values)
         except TypeError as error:
             raise ValueError(f"malformed settings: {error}") from error
 

@@ -7,11 +7,9 @@ import hashlib
 import importlib
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from graphopt.errors import UsageError
-from graphopt.fuzz.campaign.corpus import read_case
 from graphopt.fuzz.campaign.plan import Chunk, Stream
 from graphopt.fuzz.campaign.settings import Settings
 from graphopt.fuzz.cases import FuzzCase
@@ -21,7 +19,7 @@ from graphopt.passmanager.registry import build_pipeline
 
 
 class Sources:
-    """The generator, the oracles and the files of a campaign, in one process.
+    """The generator, the oracles of a campaign, in one process.
 
     Raises:
         UsageError: a setting names something that is not there.
@@ -44,19 +42,17 @@ class Sources:
             self._backend_oracles(self.settings.backends)
 
     def label(self, chunk: Chunk, place: int) -> str:
-        """What the case at a place of a chunk is called: ``seed/index``, or the name of its file."""
-        if chunk.files:
-            return Path(chunk.files[place]).stem
-        return f"{self.settings.seed}/{chunk.indices[place]}"
+        """What the case at a place of a chunk is called."""
+        return chunk.label(place, self.settings.seed)
 
     def case(self, chunk: Chunk, place: int) -> FuzzCase:
         """The case at a place of a chunk."""
-        if chunk.files:
-            return read_case(chunk.files[place])
+        if chunk.given:
+            return chunk.given[place].case
         return self._generate(self.settings.seed, chunk.indices[place], self.settings.passes)
 
     def oracles(self, stream: Stream) -> Sequence[Oracle]:
-        """Who looks at the cases of a stream: cases from files are for all."""
+        """Who looks at the cases of a stream: given cases are for all."""
         found: list[Oracle] = []
         if stream != "backends":
             found += self.for_passes

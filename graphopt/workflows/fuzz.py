@@ -13,6 +13,7 @@ from graphopt.files import check_output_folder, write_atomically
 
 if TYPE_CHECKING:
     from graphopt.fuzz.campaign import CampaignReport, Settings, Watcher
+    from graphopt.fuzz.campaign.corpus import NamedCase
     from graphopt.fuzz.campaign.local import Executor
     from graphopt.fuzz.campaign.records import ChunkResult
 
@@ -48,13 +49,13 @@ def fuzz(
             file of the corpus is none.
         TargetError: GO-6003, the cluster is not available.
     """
-    from graphopt.fuzz.campaign.corpus import corpus_files, corpus_folder
+    from graphopt.fuzz.campaign.corpus import corpus_folder, read_corpus
 
-    files: Sequence[str] = ()
+    cases: Sequence[NamedCase] = ()
     if settings.replay:
-        files = corpus_files(corpus_folder() if corpus is None else corpus)
+        cases = read_corpus(corpus_folder() if corpus is None else corpus)
     folder = None if out is None else check_output_folder(out)
-    return _run(settings, files, (), jobs, scheduler, folder, watcher)
+    return _run(settings, cases, (), jobs, scheduler, folder, watcher)
 
 
 def resume(
@@ -72,13 +73,13 @@ def resume(
     """
     from graphopt.fuzz.campaign.journal import read_journal
 
-    settings, files, done = read_journal(Path(folder))
-    return _run(settings, files, done, jobs, scheduler, Path(folder), watcher)
+    settings, cases, done = read_journal(Path(folder))
+    return _run(settings, cases, done, jobs, scheduler, Path(folder), watcher)
 
 
 def _run(
     settings: Settings,
-    files: Sequence[str],
+    cases: Sequence[NamedCase],
     done: Sequence[ChunkResult],
     jobs: int | None,
     scheduler: str | None,
@@ -97,9 +98,9 @@ def _run(
         journal = None
         if folder is not None:
             folder.mkdir(exist_ok=True)
-            journal = stack.enter_context(contextlib.closing(Journal(folder, settings, files)))
+            journal = stack.enter_context(contextlib.closing(Journal(folder, settings, cases)))
         watcher.started(settings, where)
-        report = Campaign(settings, files, known_issues(), journal, done, watcher).run(executor)
+        report = Campaign(settings, cases, known_issues(), journal, done, watcher).run(executor)
         if folder is not None and not report.interrupted:
             report = reduce_findings(report, executor, folder, watcher)
     if folder is not None:
