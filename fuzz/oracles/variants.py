@@ -24,7 +24,7 @@ def renamed(graph: Graph, seed: int) -> Graph:
     """Other names for inputs and calls; weights keep theirs, which they are drawn by."""
     order = list(range(len(graph.inputs) + len(graph.calls)))
     random.Random(seed).shuffle(order)
-    names = [part.name for part in (*graph.inputs, *graph.calls)]
+    names = [leaf.name for leaf in graph.inputs] + [call.name for call in graph.calls]
     return graph.renamed({name: f"v{i}_{name[:3]}" for name, i in zip(names, order, strict=True)})
 
 
