@@ -1,4 +1,4 @@
-"""A graph is put inside of another: its inputs may be fed, its results read, what is inside stays as it is."""
+"""A graph is put inside of another: inputs may be fed, results read, what is inside stays as it is."""
 
 from __future__ import annotations
 

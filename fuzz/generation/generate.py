@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from graphopt.errors import GraphoptError
-from graphopt.fuzz.cases import Expectation, FuzzCase, Origin
-from graphopt.fuzz.generation import patterns
+from graphopt.fuzz.cases import FuzzCase
 from graphopt.fuzz.generation.choices import RandomChoices, weighted
-from graphopt.fuzz.generation.embedding import embed
+from graphopt.fuzz.generation.context import Growing, around, drawn_pattern, of_operators
+from graphopt.fuzz.generation.dynamic import name_an_axis, with_axes_that_export
 from graphopt.fuzz.generation.finish import add_unused_input, choose_outputs, lay_out_inputs, needed_by
-from graphopt.fuzz.generation.growth import grow_after, grow_before, start
-from graphopt.fuzz.generation.options import Options, Source
+from graphopt.fuzz.generation.options import Options
+from graphopt.fuzz.generation.patterns import Pattern
 from graphopt.fuzz.generation.screening import draws_random_numbers, unstable_value
 from graphopt.fuzz.generation.sketch import Sketch
 from graphopt.fuzz.graphs import Graph
 
 _ATTEMPTS = 20
 _REDRAWS = 2
-
-
-@dataclass
-class Growing:
-    """A case while it is made.
-
-    Attributes:
-        sketch: its graph.
-        origin: where most of it comes from.
-        rule: whose template it holds.
-        expects: what the rule has to do.
-        required: names of values that have to be outputs.
-        alive: names of values that an output has to depend on, and that must not be dropped.
-    """
-
-    sketch: Sketch
-    origin: Origin
-    rule: str | None = None
-    expects: Expectation | None = None
-    required: tuple[str, ...] = ()
-    alive: tuple[str, ...] = ()
 
 
 def generate(
@@ -52,14 +31,49 @@ def generate(
 
     Args:
         dropped: counts what was drawn and thrown away, by reason.
+
+    Raises:
+        GraphoptError: twenty attempts gave none.
     """
     options = options or Options()
-    dropped = Counter() if dropped is None else dropped
     source = weighted(RandomChoices(root_seed, index, "source"), options.sources)
+
+    def grow(sketch: Sketch) -> Growing | None:
+        if source == "template":
+            return around(sketch, drawn_pattern(sketch, options), options)
+        return of_operators(sketch, options)
+
+    case = _first(grow, root_seed, index, options, dropped)
+    if case is None:
+        raise GraphoptError(f"no case was found for seed {root_seed}, index {index}")
+    return case
+
+
+def generate_around(
+    pattern: Pattern, root_seed: int, index: int, options: Options | None = None
+) -> FuzzCase | None:
+    """A case with a given template in it.
+
+    Returns:
+        None if there is none: the template draws random numbers, or its results are not finite.
+    """
+    options = options or Options()
+    return _first(lambda sketch: around(sketch, pattern, options), root_seed, index, options, None)
+
+
+def _first(
+    grow: Callable[[Sketch], Growing | None],
+    root_seed: int,
+    index: int,
+    options: Options,
+    dropped: Counter[str] | None,
+) -> FuzzCase | None:
+    """What the first attempt gives that gives anything."""
+    dropped = Counter() if dropped is None else dropped
     for attempt in range(_ATTEMPTS):
         choices = RandomChoices(root_seed, index, attempt)
         sketch = Sketch(choices, choices.integer(0, 2**31 - 1), options.elements)
-        growing = _grow(sketch, source, options)
+        growing = grow(sketch)
         graph = _finished(growing, options, dropped) if growing is not None else None
         dropped.update(sketch.dropped)
         if growing is not None and graph is not None:
@@ -73,79 +87,44 @@ def generate(
                 growing.expects,
             )
         dropped["the whole case"] += 1
-    raise GraphoptError(f"no case was found for seed {root_seed}, index {index}")
-
-
-def _grow(sketch: Sketch, source: Source, options: Options) -> Growing | None:
-    operators = sketch.choices.integer(*options.operators)
-    if source == "template":
-        return _around_template(sketch, operators, options)
-    start(sketch, options.dtypes)
-    _extend(sketch, operators, options)
-    return Growing(sketch, "written")
-
-
-def _extend(sketch: Sketch, operators: int, options: Options) -> None:
-    for _ in range(operators):
-        if sketch.choices.chance(options.backward):
-            grow_before(sketch)
-        else:
-            grow_after(sketch)
-
-
-def _around_template(sketch: Sketch, operators: int, options: Options) -> Growing | None:
-    """Context, the template, and more context that reads its results."""
-    choices = sketch.choices
-    rule = choices.one_of(patterns.rule_names())
-    expects: Expectation = "refuses" if choices.chance(options.near_miss) else "fires"
-    pattern = patterns.pattern(rule, expects, choices.integer(0, patterns.count(rule, expects) - 1))
-    if expects == "refuses":
-        sketch.banned = patterns.vocabulary(rule)
-    before = choices.integer(0, operators // 2)
-    if before:
-        start(sketch, options.dtypes)
-        _extend(sketch, before, options)
-    place = embed(sketch, pattern.graph, fed=0.4)
-    if place is None:
-        return None
-    growing = Growing(sketch, "template", rule, expects, tuple(place.required), tuple(place.results))
-    if expects == "fires" and place.inside and choices.chance(options.intruding):
-        sketch.closed.difference_update(place.inside)
-        growing.rule = growing.expects = None
-    sketch.pinned.update(name for name in place.results if name in sketch.leaves)
-    results = [value for value in sketch.tensors() if value.name in place.results]
-    if results and choices.chance(0.8):
-        grow_after(sketch, results)
-    _extend(sketch, operators - before, options)
-    return growing
+    return None
 
 
 def _finished(growing: Growing, options: Options, dropped: Counter[str]) -> Graph | None:
     """The graph with its outputs chosen, once it is stable; None if it cannot be made so."""
     sketch = growing.sketch
-    add_unused_input(sketch)
-    lay_out_inputs(sketch)
-    outputs = choose_outputs(sketch, growing.required, growing.alive)
     if random := [c.operator for c in sketch.calls if draws_random_numbers(c)]:
         dropped[f"{random[0]}: draws random numbers"] += 1
         return None
-    if not options.screened:
-        return sketch.graph(outputs)
+    add_unused_input(sketch)
+    lay_out_inputs(sketch)
+    if options.screened and not _screened(growing, dropped):
+        return None
+    if not sketch.sizes and sketch.choices.chance(options.dynamic):
+        name_an_axis(sketch)
+    outputs = choose_outputs(sketch, growing.required, growing.alive)
+    return with_axes_that_export(sketch, sketch.graph(outputs), dropped)
+
+
+def _screened(growing: Growing, dropped: Counter[str]) -> bool:
+    """Takes other values, or leaves operators out, until the graph is stable.
+
+    Returns:
+        False where it cannot be made so.
+    """
+    sketch = growing.sketch
+    kept = {name for result in growing.alive for name in needed_by(sketch, result)}
     redraws = 0
-    while culprit := unstable_value(sketch, outputs):
+    while culprit := unstable_value(sketch):
         if redraws < _REDRAWS:
             redraws += 1
             if _redrawn(sketch):
                 continue
         dropped["an operator whose value rounding decides"] += 1
-        kept = {name for result in growing.alive for name in needed_by(sketch, result)}
         if culprit in kept:
-            return None
+            return False
         sketch.without({culprit})
-        if not sketch.calls:
-            return None
-        outputs = choose_outputs(sketch, growing.required, growing.alive)
-    return sketch.graph(outputs)
+    return bool(sketch.calls)
 
 
 def _redrawn(sketch: Sketch) -> bool:

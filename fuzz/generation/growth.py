@@ -7,9 +7,13 @@ from functools import partial
 from graphopt.fuzz.generation.choices import weighted
 from graphopt.fuzz.generation.sketch import Shape, Sketch, Value
 from graphopt.fuzz.generation.specs import FAMILIES, Spec
+from graphopt.fuzz.generation.specs.elementwise import ACTIVATIONS, UNARY
 from graphopt.fuzz.graphs import Ref
 
 _TRIES = 12
+_AT_ANY_SIZE = frozenset((*ACTIVATIONS, *UNARY))
+"""Operators whose arguments hold no sizes."""
+
 _BATCHES = ((2, 4.0), (1, 2.0), (3, 2.0), (5, 1.0), (0, 0.3))
 
 
@@ -17,11 +21,11 @@ def first_shape(sketch: Sketch) -> Shape:
     """A shape for an input: mostly a batch of rows, sequences or images."""
     batch = weighted(sketch.choices, _BATCHES)
     rank = weighted(sketch.choices, ((2, 2.0), (3, 2.5), (4, 4.0), (1, 1.0), (5, 0.5), (0, 0.3)))
-    if rank == 4:
-        size = sketch.size(3, 12)
-        wide = size if sketch.choices.chance(0.6) else sketch.size(1, 12)
-        return (batch, sketch.size(1, 12), size, wide)
-    rest = {1: 32, 2: 32, 3: 14, 5: 6}.get(rank, 1)
+    if rank == 4:  # at most 5 * 9 * 9 * 10 elements
+        size = sketch.size(3, 9)
+        wide = size if sketch.choices.chance(0.6) else sketch.size(1, 10)
+        return (batch, sketch.size(1, 9), size, wide)
+    rest = {1: 32, 2: 32, 3: 14, 5: 5}.get(rank, 1)
     return ((batch, *(sketch.size(1, rest) for _ in range(rank - 1)))) if rank else ()
 
 
@@ -52,7 +56,12 @@ def grow_after(sketch: Sketch, among: list[Value] | None = None) -> Ref | None:
 
 
 def grow_before(sketch: Sketch) -> bool:
-    """Puts an operator of the written table before an input; the input is its result from then on."""
+    """Puts an operator of the written table before an input; the input is its result from then on.
+
+    Inputs of graphs with dynamic axes stay: the table knows numbers only.
+    """
+    if sketch.sizes:
+        return False
     leaves = [
         leaf
         for leaf in sketch.leaves.values()
@@ -74,4 +83,6 @@ def grow_before(sketch: Sketch) -> bool:
 
 def fits(sketch: Sketch, spec: Spec, value: Value) -> bool:
     """Whether an operator may be added after a value."""
+    if sketch.sizes and spec not in _AT_ANY_SIZE:
+        return False
     return spec.packet not in sketch.banned and spec.accepts(value)

@@ -6,8 +6,6 @@ verifier does not compare such elements, and a graph full of them proves nothing
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from graphopt.fuzz.generation.sketch import Sketch
@@ -19,12 +17,12 @@ _UNSTABLE_FRACTION = 0.1
 """As in the verifier: beyond it inputs are drawn again."""
 
 
-def unstable_value(sketch: Sketch, outputs: tuple[str, ...]) -> str | None:
+def unstable_value(sketch: Sketch) -> str | None:
     """The first value, in order, of which more than a tenth is unstable; None if there is none."""
     names = tuple(c.name for c in sketch.calls if isinstance(sketch.values[c.name], torch.Tensor))
     if not names:
         return None
-    graph = replace(sketch.graph(outputs), outputs=names)
+    graph = sketch.graph(names)
     noise = measure_noise(
         build_module(graph, sketch.seed), draw_inputs(graph, sketch.seed), runs=_RUNS, seed=sketch.seed
     )

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -26,6 +26,7 @@ from graphopt.fuzz.graphs.graph import Values
 from graphopt.fuzz.graphs.values import draw_weight
 
 Shape = tuple[int, ...]
+Role = Literal["input", "weight", "constant"]
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 INTEGERS = ("int64", "int32", "int8", "uint8")
@@ -162,16 +163,17 @@ class Sketch:
 
     def input(self, shape: Shape, dtype: str, values: Values = "normal", **ranges: int) -> Ref:
         """A new input."""
-        return self.leaf(Leaf(self._name("x"), shape, dtype, "input", values, **ranges))
+        return self.leaf(_leaf(self._name("x"), shape, dtype, "input", values, **ranges))
 
     def weight(self, shape: Shape, dtype: str, values: Values = "normal", **ranges: int) -> Ref:
         """A weight, mostly a parameter: with some probability one that the graph has already."""
         trainable = dtype in FLOATS and self.choices.chance(0.7)
-        return self._weight(Leaf("", shape, dtype, "weight" if trainable else "constant", values, **ranges))
+        role: Role = "weight" if trainable else "constant"
+        return self._weight(_leaf("", shape, dtype, role, values, **ranges))
 
     def constant(self, shape: Shape, dtype: str, values: Values = "normal", **ranges: int) -> Ref:
         """A weight without gradients, as the statistics of a normalisation are."""
-        return self._weight(Leaf("", shape, dtype, "constant", values, **ranges))
+        return self._weight(_leaf("", shape, dtype, "constant", values, **ranges))
 
     def _weight(self, wanted: Leaf) -> Ref:
         if self.choices.chance(0.25):
@@ -210,7 +212,8 @@ class Sketch:
         except (RuntimeError, IndexError, TypeError, ValueError):
             self.dropped[f"{operator}: torch refuses it"] += 1
             return None
-        if problem := self._problem(result):
+        large = any(self._too_large(self.values[n]) for n in call.uses if n in self.leaves)
+        if problem := "too large" if large else self._problem(result):
             self.dropped[f"{operator}: {problem}"] += 1
             return None
         self.calls.append(call)
@@ -333,13 +336,16 @@ class Sketch:
 
     def _problem(self, result: Any) -> str | None:
         for tensor in _tensors(result):
-            if tensor.numel() > self.elements or tensor.ndim > _LARGEST_RANK:
+            if self._too_large(tensor):
                 return "too large"
             if tensor.is_complex():
                 return "complex"
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                 return "not finite"
         return None
+
+    def _too_large(self, tensor: torch.Tensor) -> bool:
+        return tensor.numel() > self.elements or tensor.ndim > _LARGEST_RANK
 
     def _restore(self, leaves: dict[str, Leaf], calls: list[Call]) -> None:
         self.leaves, self.calls = leaves, calls
@@ -350,6 +356,12 @@ class Sketch:
 def kind_of(dtype: str) -> str:
     """``f`` | ``i`` | ``b`` for the name of a dtype."""
     return "f" if dtype_named(dtype).is_floating_point else "b" if dtype == "bool" else "i"
+
+
+def _leaf(
+    name: str, shape: Shape, dtype: str, role: Role, values: Values, low: int = 0, high: int = 4
+) -> Leaf:
+    return Leaf(name, shape, dtype, role, values, low, high)
 
 
 def _alike(a: Any, b: torch.Tensor) -> bool:

@@ -16,7 +16,7 @@ from torch import fx
 
 from graphopt.errors import GraphoptError
 from graphopt.fuzz.findings import Problem, Signature
-from graphopt.fuzz.graphs import Graph, Leaf, graph_of
+from graphopt.fuzz.graphs import Call, Graph, Leaf, graph_of
 from graphopt.fuzz.oracles.onnx_file import UNSUPPORTED, chosen_program, compared
 from graphopt.fuzz.oracles.oracle import Cost
 from graphopt.fuzz.oracles.running import exception_problem
@@ -142,22 +142,23 @@ def single_calls(program: Program, inputs: Sequence[torch.Tensor]) -> Iterator[G
     seen: set[str] = set()
     for call in graph.calls:
         operands = list(dict.fromkeys(call.uses))
-        tensors = [values.get(nodes[name]) for name in operands]
         if call.operator.startswith("operator.") or not operands:
             continue
-        if any(not isinstance(t, torch.Tensor) or t.numel() > _LARGEST for t in tensors):
+        found = [values.get(nodes[name]) for name in operands]
+        tensors = [t for t in found if isinstance(t, torch.Tensor) and t.numel() <= _LARGEST]
+        if len(tensors) < len(found):
             continue
         inputs_of_call = [_leaf(n, t, leaves.get(n)) for n, t in zip(operands, tensors, strict=True)]
-        calls = (call,)
+        calls: tuple[Call, ...] = (call,)
         if not isinstance(nodes[call.name].meta.get("val"), torch.Tensor):
             if call.name not in readers:
                 continue
             calls = (call, readers[call.name])
-        found = Graph(tuple(inputs_of_call), calls, (calls[-1].name,))
-        canonical = found.renamed({p.name: f"v{i}" for i, p in enumerate(found.values)})
+        alone = Graph(tuple(inputs_of_call), calls, (calls[-1].name,))
+        canonical = alone.renamed({p.name: f"v{i}" for i, p in enumerate(alone.values)})
         if canonical.digest() not in seen:
             seen.add(canonical.digest())
-            yield found
+            yield alone
 
 
 def with_fixed_sizes(graph: Graph) -> Graph:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphopt.fuzz.generation.sketch import FLOATS, INTEGERS, Shape, Sketch, Value, kind_of
-from graphopt.fuzz.generation.specs.spec import Attributes, Grow, Spec, back_of, keeping
+from graphopt.fuzz.generation.specs.spec import Attributes, Spec, back_of, keeping
 from graphopt.fuzz.graphs import Argument, Ref, TorchConstant
 
 
@@ -112,14 +112,14 @@ def _masked_fill(s: Sketch, x: Value) -> Ref | None:
     return s.call("aten.masked_fill.Scalar", x.ref, mask, _number_for(s, x, -4.0, 4.0))
 
 
-def _add_product(operator: str) -> Grow:
+def _add_product(operator: str) -> Spec:
     def grow(s: Sketch, x: Value) -> Ref | None:
         other = s.broadcast(x.shape, x.dtype)
         last = s.broadcast(x.shape, x.dtype, "positive" if "div" in operator else "normal")
         extra: dict[str, Argument] = {"value": s.number(-1.0, 1.0)} if s.choices.chance(0.5) else {}
         return s.call(operator, x.ref, other, last, **extra)
 
-    return grow
+    return Spec(operator, grow, back=back_of(grow, "f"))
 
 
 def _lerp(s: Sketch, x: Value) -> Ref | None:
@@ -190,11 +190,7 @@ ACTIVATIONS: tuple[Spec, ...] = (
     keeping("aten.tanh.default"),
     keeping("aten.silu.default"),
     keeping("aten.gelu.default"),
-    Spec(
-        "aten.gelu.default",
-        lambda s, x: s.call("aten.gelu.default", x.ref, approximate="tanh"),
-        back=back_of(lambda s, x: s.call("aten.gelu.default", x.ref, approximate="tanh"), "f"),
-    ),
+    keeping("aten.gelu.default", approximate="tanh"),
     keeping("aten.relu6.default"),
     keeping("aten.hardswish.default"),
     keeping("aten.hardsigmoid.default"),
@@ -269,16 +265,8 @@ BINARY: tuple[Spec, ...] = (
     Spec("aten.where.ScalarOther", _where_number, "f", back=back_of(_where_number, "f")),
     Spec("aten.masked_fill.Scalar", _masked_fill, "fi", back=back_of(_masked_fill, "fi")),
     Spec("aten.lerp.Scalar", _lerp, back=back_of(_lerp, "f")),
-    Spec(
-        "aten.addcmul.default",
-        _add_product("aten.addcmul.default"),
-        back=back_of(_add_product("aten.addcmul.default"), "f"),
-    ),
-    Spec(
-        "aten.addcdiv.default",
-        _add_product("aten.addcdiv.default"),
-        back=back_of(_add_product("aten.addcdiv.default"), "f"),
-    ),
+    _add_product("aten.addcmul.default"),
+    _add_product("aten.addcdiv.default"),
     *(_logical(f"aten.logical_{name}.default") for name in ("and", "or", "xor")),
     *(_binary(f"aten.bitwise_{name}.Tensor", "ib") for name in ("and", "or", "xor")),
     *(_shift(f"aten.{name}.Tensor_Scalar") for name in ("bitwise_left_shift", "bitwise_right_shift")),

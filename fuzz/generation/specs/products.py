@@ -95,14 +95,12 @@ def _attention(s: Sketch, x: Value) -> Ref | None:
     extra: dict[str, Argument] = {"enable_gqa": True} if few != heads else {}
     if s.choices.chance(0.3):
         extra["scale"] = s.number(0.125, 1.0)
+    positional: tuple[Argument, ...] = (x.ref, key, value)
     if keys == rows and s.choices.chance(0.3):
-        return s.call(
-            "aten.scaled_dot_product_attention.default", x.ref, key, value, None, 0.0, True, **extra
-        )
-    if s.choices.chance(0.4):
-        mask = s.operand((rows, keys), x.dtype)
-        return s.call("aten.scaled_dot_product_attention.default", x.ref, key, value, mask, **extra)
-    return s.call("aten.scaled_dot_product_attention.default", x.ref, key, value, **extra)
+        positional += (None, 0.0, True)
+    elif s.choices.chance(0.4):
+        positional += (s.operand((rows, keys), x.dtype),)
+    return s.call("aten.scaled_dot_product_attention.default", *positional, **extra)
 
 
 PRODUCTS: tuple[Spec, ...] = (
