@@ -58,6 +58,7 @@ CODES: dict[str, str] = {
     "GO-6000": "target not available here",
     "GO-6001": "toolchain missing or failed",
     "GO-6002": "artifact does not fit this machine",
+    "GO-6003": "Dask cluster not available",
     "GO-7000": "the fuzzer found problems",
 }
 

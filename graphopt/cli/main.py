@@ -26,6 +26,7 @@ COMMANDS = {
     "compare": "Check that two models compute the same.",
     "run": "Run an artifact or a model on data from a file.",
     "bench": "Measure latency, also against other engines.",
+    "fuzz": "Search for wrong passes and wrong code with generated graphs.",
     "reduce": "Make a finding of the fuzzer smaller, or check whether it is still there.",
     "tune": "Find faster schedules for a model's kernels by measuring.",
     "passes": "List passes and their options.",

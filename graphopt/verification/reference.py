@@ -168,8 +168,12 @@ class Float64Interpreter(_Interpreter):
 
     def run_in_float64(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The flat outputs; floating-point ones are float64, others as the graph has them."""
+        with torch.no_grad():
+            return self.run_with_gradients(inputs)
+
+    def run_with_gradients(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The same, and recorded for a backward pass where that is enabled."""
         with (
-            torch.no_grad(),
             _default_dtype(torch.float64),
             sdpa_kernel(SDPBackend.MATH),
             self.readable_errors(),

@@ -47,9 +47,9 @@ def test_a_program_survives_the_way_to_data_and_back(case: object) -> None:
 
 def test_a_graph_of_fixed_sizes_and_odd_layouts() -> None:
     leaves = (
-        Leaf("x", (2, 3, 4), layout="transposed"),
-        Leaf("z", (4,), layout="strided"),
-        Leaf("w", (4, 4), role="weight"),
+        Leaf("x", (2, 3, 4), values="integers", layout="transposed"),
+        Leaf("z", (4,), values="integers", layout="strided"),
+        Leaf("w", (4, 4), role="weight", values="integers"),  # sums without rounding, in any order
         Leaf("c", (2,), role="constant", given=(float("inf"), -1.5)),
     )
     calls = (
