@@ -1,0 +1,154 @@
+"""Runs the script of every known issue, and says which bugs are still there.
+
+``python -m benchmarks.known_issues``, or with the ids of some; ``--write docs/known_issues.md`` writes the
+page.  Each script runs in a process of its own.  Exit status 1 when a bug is gone (its workaround is then to
+be removed, and its entry) or a script does not run to its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from graphopt.errors import did_you_mean
+from graphopt.fuzz.known import KnownIssue, known_issues
+
+STILL_THERE, FIXED, BROKEN = "still there", "fixed", "broken"
+_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one script.
+
+    Attributes:
+        status: ``still there`` | ``fixed`` | ``broken``: neither, since the script failed otherwise.
+        detail: its last line.
+        other_versions: packages that are not of the version in which the bug was seen.
+    """
+
+    issue: KnownIssue
+    status: str
+    detail: str
+    seconds: float
+    other_versions: tuple[str, ...]
+
+
+def run(issue: KnownIssue) -> Outcome:
+    """Runs the script of one issue, in an empty folder."""
+    start = time.perf_counter()
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", str(issue.script)],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+                check=False,
+            )
+            status, output, errors = done.returncode, done.stdout, done.stderr
+        except subprocess.TimeoutExpired:
+            status, output, errors = -1, "", f"no end after {_SECONDS:.0f} s"
+    lines = output.strip().splitlines() or [""]
+    # A script that fails for another reason ends with status 1 too, but does not say so.
+    if status == 1 and lines[-1].startswith(STILL_THERE):
+        word, detail = STILL_THERE, lines[-1].removeprefix(f"{STILL_THERE}: ")
+    elif status == 0:
+        word, detail = FIXED, lines[-1]
+    else:
+        word, detail = BROKEN, (errors.strip().splitlines() or [f"exit status {status}"])[-1]
+    return Outcome(issue, word, detail, time.perf_counter() - start, other_versions(issue))
+
+
+def other_versions(issue: KnownIssue) -> tuple[str, ...]:
+    """Packages whose installed version is not the one in which the bug was seen."""
+    found = []
+    for package, seen in issue.versions.items():
+        try:
+            installed = importlib.metadata.version(package).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            installed = "absent"
+        if installed != seen:
+            found.append(f"{package} {installed} (seen in {seen})")
+    return tuple(found)
+
+
+_INTRODUCTION = """\
+# Known issues
+
+Bugs of the libraries that graphopt builds on, each with a script that shows it without graphopt, and what graphopt does
+about it. The fuzzer counts a finding with one of their signatures as known. `python -m benchmarks.known_issues` runs all
+scripts in a few minutes, and fails when a bug is gone, so that its workaround goes too; with `--write docs/known_issues.md`
+it writes this page from the entries in `fuzz/known/`.
+"""
+
+
+def page(issues: Sequence[KnownIssue]) -> str:
+    """The Markdown page."""
+    lines = [_INTRODUCTION.rstrip()]
+    for component in dict.fromkeys(issue.component for issue in issues):
+        own = [issue for issue in issues if issue.component == component]
+        versions = sorted({f"{name} {version}" for issue in own for name, version in issue.versions.items()})
+        lines += ["", f"## {component}", "", f"{len(own)} issues, seen in {', '.join(versions)}.", ""]
+        lines += ["| issue | what is wrong | here |", "|---|---|---|"]
+        for issue in own:
+            link = f"[{issue.id}](../fuzz/known/{issue.id}/repro.py)"
+            place = f" (`{issue.place}`)" if issue.place else ""
+            cells = (link, _cell(issue.sentence), _cell(issue.workaround) + place)
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def chosen(ids: Sequence[str]) -> Iterator[KnownIssue]:
+    """Issues by their ids; all where none is given."""
+    issues = {issue.id: issue for issue in known_issues()}
+    for name in ids or issues:
+        if name not in issues:
+            hint = did_you_mean(name, issues)
+            raise SystemExit(f"there is no known issue {name!r}" + (f"; {hint}" if hint else ""))
+        yield issues[name]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints a line an issue; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.known_issues", description=__doc__)
+    parser.add_argument("ids", nargs="*", metavar="ID", help="only these issues")
+    parser.add_argument("--write", metavar="FILE", help="write the page")
+    options = parser.parse_args(arguments)
+    outcomes = []
+    for issue in chosen(options.ids):
+        outcome = run(issue)
+        outcomes.append(outcome)
+        versions = f" [{', '.join(outcome.other_versions)}]" if outcome.other_versions else ""
+        print(
+            f"{outcome.status:11} {outcome.seconds:5.1f} s  {issue.id}: {outcome.detail}{versions}",
+            flush=True,
+        )
+    fixed = [o.issue.id for o in outcomes if o.status == FIXED]
+    broken = [o.issue.id for o in outcomes if o.status == BROKEN]
+    if fixed:
+        print(f"gone, so their workarounds and entries can go: {', '.join(fixed)}", file=sys.stderr)
+    if broken:
+        print(f"scripts that do not run: {', '.join(broken)}", file=sys.stderr)
+    if options.write and not (fixed or broken):
+        Path(options.write).write_text(page(known_issues()), encoding="utf-8")
+    return 1 if fixed or broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
