@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from graphopt.fuzz.campaign.corpus import NamedCase
 from graphopt.fuzz.campaign.journal import Journal
-from graphopt.fuzz.campaign.known import KnownIssue
 from graphopt.fuzz.campaign.local import Executor
 from graphopt.fuzz.campaign.plan import Chunk, chunks
 from graphopt.fuzz.campaign.records import ChunkResult
@@ -17,6 +16,7 @@ from graphopt.fuzz.campaign.settings import Settings
 from graphopt.fuzz.campaign.tally import Group, Tally
 from graphopt.fuzz.campaign.watcher import Watcher
 from graphopt.fuzz.coverage.universe import Universe
+from graphopt.fuzz.known import KnownIssue
 
 
 @dataclass

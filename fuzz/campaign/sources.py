@@ -124,4 +124,6 @@ def pass_oracles() -> Sequence[Oracle]:
 
 def backend_oracles(names: Sequence[str]) -> Sequence[Oracle]:
     """The oracles of backends."""
-    return ()
+    from graphopt.fuzz.oracles import backend_oracles
+
+    return backend_oracles(names)

@@ -89,8 +89,8 @@ def _run(
     from graphopt.fuzz.campaign import Campaign, Watcher
     from graphopt.fuzz.campaign.findings import reduce_findings
     from graphopt.fuzz.campaign.journal import Journal
-    from graphopt.fuzz.campaign.known import known_issues
     from graphopt.fuzz.campaign.sources import Sources
+    from graphopt.fuzz.known import known_issues
 
     Sources(settings).check()
     watcher = watcher or Watcher()

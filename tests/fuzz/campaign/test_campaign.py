@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from graphopt.errors import InputError, InternalError, UsageError
 from graphopt.fuzz.campaign import CampaignReport
 from graphopt.fuzz.campaign.corpus import NamedCase, read_corpus
 from graphopt.fuzz.campaign.journal import NAME
-from graphopt.fuzz.campaign.known import KnownIssue
 from graphopt.fuzz.campaign.local import LocalExecutor
 from graphopt.fuzz.campaign.runner import Campaign
+from graphopt.fuzz.cases import FuzzCase
 from graphopt.fuzz.findings import Signature
+from graphopt.fuzz.known import KnownIssue
 from graphopt.workflows.fuzz import REPORTS, fuzz, resume
 from tests.fuzz.campaign import planted as plants
 from tests.fuzz.campaign.conftest import CASES, Recorder, planted, without_times
@@ -143,7 +145,7 @@ def test_workers_that_do_not_start() -> None:
 # -- given cases ---------------------------------------------------------------------------------------
 
 
-def test_the_corpus_runs_first_and_known_issues_are_no_findings() -> None:
+def test_the_corpus_runs_first_and_known_issues_are_no_findings(tmp_path: Path) -> None:
     disliked = next(
         case
         for case in (plants.generate(0, i, ()) for i in range(200) if i != 13)
@@ -151,7 +153,12 @@ def test_the_corpus_runs_first_and_known_issues_are_no_findings() -> None:
     )
     fine = plants.generate(0, 0, ())
     signature = Signature("cleanup", "no-neg-of-tanh", "value", "aten.neg.default")
-    issues = (KnownIssue("still-there", signature, disliked), KnownIssue("gone", signature, fine))
+
+    def issue(name: str, case: FuzzCase) -> KnownIssue:
+        pattern = re.escape(str(signature))
+        return KnownIssue(name, "tvm", {}, "words", "words", None, (pattern,), tmp_path, case)
+
+    issues = (issue("still-there", disliked), issue("gone", fine))
     settings = planted(cases=0, replay=True, backends=())
     executor = LocalExecutor(settings, 1)
     try:
