@@ -104,7 +104,7 @@ def page(issues: Sequence[KnownIssue]) -> str:
         lines += ["", f"## {component}", "", f"{len(own)} issues, seen in {', '.join(versions)}.", ""]
         lines += ["| issue | what is wrong | here |", "|---|---|---|"]
         for issue in own:
-            link = f"[{issue.name}](../fuzz/known/{issue.name}/repro.py)"
+            link = f"[{issue.id}](../fuzz/known/{issue.id}/repro.py)"
             place = f" (`{issue.place}`)" if issue.place else ""
             cells = (link, _cell(issue.sentence), _cell(issue.workaround) + place)
             lines.append(f"| {' | '.join(cells)} |")
@@ -117,7 +117,7 @@ def _cell(text: str) -> str:
 
 def chosen(names: Sequence[str]) -> Iterator[KnownIssue]:
     """Issues by their names; all where none is given."""
-    issues = {issue.name: issue for issue in known_issues()}
+    issues = {issue.id: issue for issue in known_issues()}
     for name in names or issues:
         if name not in issues:
             hint = did_you_mean(name, issues)
@@ -137,11 +137,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         outcomes.append(outcome)
         versions = f" [{', '.join(outcome.other_versions)}]" if outcome.other_versions else ""
         print(
-            f"{outcome.status:11} {outcome.seconds:5.1f} s  {issue.name}: {outcome.detail}{versions}",
+            f"{outcome.status:11} {outcome.seconds:5.1f} s  {issue.id}: {outcome.detail}{versions}",
             flush=True,
         )
-    fixed = [o.issue.name for o in outcomes if o.status == FIXED]
-    broken = [o.issue.name for o in outcomes if o.status == BROKEN]
+    fixed = [o.issue.id for o in outcomes if o.status == FIXED]
+    broken = [o.issue.id for o in outcomes if o.status == BROKEN]
     if fixed:
         print(f"gone, so their workarounds and entries can go: {', '.join(fixed)}", file=sys.stderr)
     if broken:

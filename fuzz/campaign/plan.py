@@ -25,15 +25,17 @@ class Chunk:
     """Some cases of one stream.
 
     Attributes:
-        stream: ``corpus`` and ``known``: cases that are given, for all oracles; ``passes``: generated cases
-            for the oracles of passes; ``backends``: generated cases for those of backends.
-        indices: of generated cases; of given ones, their places in their list.
-        given: cases that are not generated, in step with ``indices``.
+        stream: ``corpus``: given cases, for all oracles; ``known``: scripts that show bugs of others;
+            ``passes``: generated cases for the oracles of passes; ``backends``: for those of backends.
+        indices: of generated cases; of what is given, the places in its list.
+        given: cases of the corpus, in step with ``indices``.
+        scripts: ``(name, source)`` of those that show known issues, in step with ``indices``.
     """
 
     stream: Stream
     indices: tuple[int, ...]
     given: tuple[NamedCase, ...] = ()
+    scripts: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> str:
@@ -42,20 +44,24 @@ class Chunk:
 
     def label(self, place: int, seed: int) -> str:
         """What the case at a place is called: ``seed/index``, or the name that it was given with."""
+        if self.scripts:
+            return self.scripts[place][0]
         return self.given[place].name if self.given else f"{seed}/{self.indices[place]}"
 
     def to_dict(self) -> dict[str, Any]:
         given = [case.to_dict() for case in self.given]
-        return {"stream": self.stream, "indices": list(self.indices), "given": given}
+        scripts = [list(script) for script in self.scripts]
+        return {"stream": self.stream, "indices": list(self.indices), "given": given, "scripts": scripts}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Chunk:
         given = tuple(NamedCase.from_dict(case) for case in data["given"])
-        return Chunk(data["stream"], tuple(data["indices"]), given)
+        scripts = tuple((name, source) for name, source in data["scripts"])
+        return Chunk(data["stream"], tuple(data["indices"]), given, scripts)
 
 
 def chunks(
-    settings: Settings, corpus: Sequence[NamedCase] = (), known: Sequence[NamedCase] = ()
+    settings: Settings, corpus: Sequence[NamedCase] = (), scripts: Sequence[tuple[str, str]] = ()
 ) -> Iterator[Chunk]:
     """The campaign; without end where ``settings.cases`` is None and ``only`` is empty.
 
@@ -64,13 +70,16 @@ def chunks(
 
     Args:
         corpus: cases that have to pass.
-        known: cases of known issues.
+        scripts: names and sources of the scripts of known issues.
     """
     if settings.replay:
-        for stream, cases in (("corpus", corpus), ("known", known)):
-            for start in range(0, len(cases), BACKEND_CHUNK):
-                part = tuple(cases[start : start + BACKEND_CHUNK])
-                yield Chunk(stream, tuple(range(start, start + len(part))), part)  # type: ignore[arg-type]
+        for start in range(0, len(corpus), BACKEND_CHUNK):
+            part = tuple(corpus[start : start + BACKEND_CHUNK])
+            yield Chunk("corpus", tuple(range(start, start + len(part))), part)
+    if settings.known_scripts:
+        for start in range(0, len(scripts), BACKEND_CHUNK):
+            some = tuple(scripts[start : start + BACKEND_CHUNK])
+            yield Chunk("known", tuple(range(start, start + len(some))), scripts=some)
     for_backends: list[int] = []
     for indices in _pass_indices(settings):
         yield Chunk("passes", indices)

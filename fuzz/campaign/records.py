@@ -11,7 +11,7 @@ from graphopt.fuzz.cases import FuzzCase
 from graphopt.fuzz.coverage.behaviour import Behaviour
 from graphopt.fuzz.findings import Problem, Signature
 
-Status = Literal["ok", "found", "crash", "timeout"]
+Status = Literal["ok", "found", "crash", "timeout", "gone"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class CaseRecord:
         stream: what was asked of it; see :class:`~graphopt.fuzz.campaign.plan.Chunk`.
         index: its number there.
         label: ``seed/index``, or the name of its file.
-        status: ``crash``: the process died; ``timeout``: it was ended.
+        status: ``crash``: the process died; ``timeout``: it was ended; ``gone``: the script of a known issue
+            no longer shows it (``ok``: it does).
         seconds: by stage: ``generate``, ``build``, and each oracle by its name.
         problems: what is wrong, in the order in which it was found.
         oracles: who found each problem; empty for what no oracle found.

@@ -26,7 +26,7 @@ class Campaign:
     Attributes:
         settings: what to do.
         corpus: cases that have to pass.
-        issues: known issues; the cases of those that have one are run too.
+        issues: what findings are compared with, and whose scripts may be run.
         journal: where results are kept as they come.
         done: results of an earlier, interrupted run.
         watcher: told how it goes.
@@ -75,8 +75,8 @@ class Campaign:
     def _chunks(self, start: float) -> Iterator[Chunk]:
         """What is left to do; nothing begins once the time is over."""
         finished = {result.chunk.key for result in self.done}
-        known = [NamedCase(i.name, i.case) for i in self.issues if i.case is not None]
-        for chunk in chunks(self.settings, self.corpus, known):
+        scripts = [(i.id, i.script.read_text(encoding="utf-8")) for i in self.issues]
+        for chunk in chunks(self.settings, self.corpus, scripts):
             if self.settings.seconds is not None and time.monotonic() - start >= self.settings.seconds:
                 return
             if chunk.key not in finished:
@@ -97,10 +97,9 @@ class Campaign:
             tuple(group.labels),
             group.oracle,
             group.record.case,
-            issue.name if issue else None,
+            issue.id if issue else None,
         )
 
     def _fixed(self, tally: Tally) -> list[str]:
-        """Known issues whose own case no longer shows them."""
-        passed = {row.label for row in tally.rows if row.stream == "known" and row.status == "ok"}
-        return [issue.name for issue in self.issues if issue.name in passed]
+        """Known issues whose script no longer shows them."""
+        return sorted(row.label for row in tally.rows if row.status == "gone")

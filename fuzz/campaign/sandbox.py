@@ -18,6 +18,7 @@ from graphopt.errors import InternalError
 from graphopt.fuzz.campaign.plan import Chunk
 from graphopt.fuzz.campaign.records import CaseRecord, ChunkResult, Status
 from graphopt.fuzz.campaign.settings import Settings
+from graphopt.fuzz.campaign.worker import TOGETHER
 from graphopt.fuzz.cases import FuzzCase
 from graphopt.fuzz.coverage import Behaviour
 from graphopt.fuzz.findings import Problem, Signature
@@ -80,16 +81,19 @@ class Sandbox:
         """
         records: dict[int, CaseRecord] = {}
         behaviour = Behaviour()
+        alone = False
         while len(records) < len(chunk.indices):
             self._ensure_worker()
             current: dict[str, Any] = {}
             try:
-                self._tell({"chunk": chunk.to_dict(), "skip": sorted(records)})
+                self._tell({"chunk": chunk.to_dict(), "skip": sorted(records), "alone": alone})
                 self._listen(records, behaviour, current)
             except _GoneError as gone:
                 left = [i for i in chunk.indices if i not in records]
-                if left:  # else it died after its last case, which is nobody's fault
-                    index = current.get("begin", left[0])
+                index = current.get("begin", left[0] if left else TOGETHER)
+                if index == TOGETHER:  # nobody's fault in particular, or after the last case
+                    alone = True
+                else:
                     records[index] = self._casualty(chunk, index, current, gone)
                 self._discard()
         self._cases += len(chunk.indices)
@@ -121,6 +125,7 @@ class Sandbox:
     # -- one conversation ------------------------------------------------------------------------
 
     def _listen(self, records: dict[int, CaseRecord], behaviour: Behaviour, current: dict[str, Any]) -> None:
+        """Takes down what the worker says, to the end of its chunk; ``current`` is what it is at."""
         deadline = time.monotonic() + self.settings.timeout
         while True:
             message = self._receive(deadline)
@@ -132,10 +137,12 @@ class Sandbox:
                 behaviour.merge(Behaviour.from_dict(message["behaviour"]))
                 current.clear()
                 deadline = time.monotonic() + self.settings.timeout
-            elif message.get("begin", current.get("begin")) != current.get("begin"):
+                continue
+            if message.get("begin", current.get("begin")) != current.get("begin"):
+                # Several cases together may take as long as one that is suspicious, tried again.
                 deadline = time.monotonic() + self.settings.timeout
                 current.clear()
-            current.update(message if "record" not in message else {})
+            current.update(message)
 
     def _casualty(self, chunk: Chunk, index: int, current: dict[str, Any], gone: _GoneError) -> CaseRecord:
         """The record of a case that took its worker with it."""

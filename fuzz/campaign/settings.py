@@ -31,7 +31,8 @@ class Settings:
         memory: GiB that a worker may allocate beyond what its libraries take.
         recycle: a worker is replaced after so many cases.
         require_firings: a pass or rule that never fired is a finding.
-        replay: whether the corpus and the known issues run first.
+        replay: whether the corpus runs first.
+        known_scripts: whether the scripts of known issues run, to see whether the issues are still there.
         generator: ``module:function`` of ``(root_seed, index, passes) -> FuzzCase``.
         oracles: ``module:function`` of ``() -> oracles`` for passes.
         backend_oracles: ``module:function`` of ``(names) -> oracles`` for backends.
@@ -50,6 +51,7 @@ class Settings:
     recycle: int = 400
     require_firings: bool = False
     replay: bool = True
+    known_scripts: bool = False
     generator: str = "graphopt.fuzz.campaign.sources:generated"
     oracles: str = "graphopt.fuzz.campaign.sources:pass_oracles"
     backend_oracles: str = "graphopt.fuzz.campaign.sources:backend_oracles"
@@ -83,6 +85,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "backend_every": 12,
         "timeout": 300.0,
         "require_firings": True,
+        "known_scripts": True,
     },
 }
 """Name of each profile, and where it departs from the defaults of :class:`Settings`."""

@@ -41,10 +41,6 @@ class Sources:
         if self.settings.backends:
             self._backend_oracles(self.settings.backends)
 
-    def label(self, chunk: Chunk, place: int) -> str:
-        """What the case at a place of a chunk is called."""
-        return chunk.label(place, self.settings.seed)
-
     def case(self, chunk: Chunk, place: int) -> FuzzCase:
         """The case at a place of a chunk."""
         if chunk.given:
@@ -123,7 +119,7 @@ def pass_oracles() -> Sequence[Oracle]:
 
 
 def backend_oracles(names: Sequence[str]) -> Sequence[Oracle]:
-    """The oracles of backends."""
+    """The oracles of exporters and code generators."""
     from graphopt.fuzz.oracles import backend_oracles
 
     return backend_oracles(names)

@@ -17,6 +17,9 @@ import sys
 import warnings
 from typing import IO, Any
 
+TOGETHER = -1
+"""In place of the index of a case: several of them are looked at."""
+
 _GIB = 1 << 30
 
 
@@ -36,7 +39,7 @@ def main() -> None:
             elif "reduce" in message:
                 worker.reduce(message["reduce"])
             else:
-                worker.run(message["chunk"], message["skip"])
+                worker.run(message["chunk"], message["skip"], message["alone"])
 
 
 def _send(out: IO[str], message: dict[str, Any]) -> None:
@@ -58,25 +61,54 @@ class _Worker:
         self.send = send
         _limit_memory(self.settings.memory)
 
-    def run(self, data: dict[str, Any], skip: list[int]) -> None:
-        """Examines the cases of a chunk, but for those to skip, and says that it is done."""
-        from graphopt.fuzz.campaign.examine import Examination, examine
+    def run(self, data: dict[str, Any], skip: list[int], alone: bool) -> None:
+        """Examines the cases of a chunk, and says that it is done.
+
+        Args:
+            skip: indices of cases that are not to be examined.
+            alone: whether each case is compiled alone, since together they took a worker with them.
+        """
         from graphopt.fuzz.campaign.plan import Chunk
 
         chunk = Chunk.from_dict(data)
-        oracles = self.sources.oracles(chunk.stream)
-        for place, index in enumerate(chunk.indices):
-            if index in skip:
-                continue
-            label = self.sources.label(chunk, place)
-            note = functools.partial(self._note, index)
-            record, behaviour = examine(
-                Examination(chunk.stream, index, label, note),
-                functools.partial(self._make, chunk, place),
-                oracles,
-            )
-            self.send({"record": record.to_dict(), "behaviour": behaviour.to_dict()})
+        places = [place for place, index in enumerate(chunk.indices) if index not in skip]
+        if chunk.scripts:
+            self._run_scripts(chunk, places)
+        elif chunk.stream == "passes":
+            for place in places:
+                self._examine(chunk, [place], alone=True)
+        else:
+            self._examine(chunk, places, alone)
         self.send({"done": chunk.key})
+
+    def _examine(self, chunk: Any, places: list[int], alone: bool) -> None:
+        from graphopt.fuzz.campaign.examine import Examination, together
+
+        examinations = []
+        for place in places:
+            index = chunk.indices[place]
+            label = chunk.label(place, self.settings.seed)
+            each = Examination(chunk.stream, index, label, functools.partial(self._note, index))
+            each.prepare(functools.partial(self._make, chunk, place))
+            examinations.append(each)
+        oracles = self.sources.oracles(chunk.stream)
+        if not alone:
+            oracles = together(examinations, oracles, functools.partial(self._note, TOGETHER))
+        for each in examinations:
+            if each.case is not None:
+                self._note(each.index, "look", "fuzzer")
+                self.send({"case": each.case.to_dict()})
+            each.look(oracles)
+            self.send({"record": each.record().to_dict(), "behaviour": each.behaviour.to_dict()})
+
+    def _run_scripts(self, chunk: Any, places: list[int]) -> None:
+        from graphopt.fuzz.campaign.scripts import run_script
+
+        for place in places:
+            name, source = chunk.scripts[place]
+            self._note(chunk.indices[place], "script", name)
+            record = run_script(chunk.indices[place], name, source, self.settings.timeout)
+            self.send({"record": record.to_dict(), "behaviour": {}})
 
     def reduce(self, task: dict[str, Any]) -> None:
         """Makes a finding small, and says what became of it: its case and the files of its folder."""

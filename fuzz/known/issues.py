@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from graphopt.fuzz.cases import FuzzCase
 from graphopt.fuzz.findings import Signature
-from graphopt.fuzz.reduction.folder import read_case
 
 COMPONENTS = ("tvm", "torch", "torch.onnx", "onnxruntime", "onnx")
 """Whose bugs they are, in the order of reports."""
@@ -22,7 +20,7 @@ class KnownIssue:
     """One root cause in a library that graphopt builds on.
 
     Attributes:
-        name: of its folder, which begins with the component's.
+        id: name of its folder, which begins with the component's.
         component: one of :data:`COMPONENTS`.
         versions: of the packages in which it was seen, by their names on PyPI.
         sentence: what is wrong.
@@ -32,10 +30,9 @@ class KnownIssue:
         signatures: regular expressions; a finding whose signature one of them matches as a whole is this
             issue and no new one.
         folder: where its script is.
-        case: that shows it through graphopt, from ``case.json``; None where a workaround hides it.
     """
 
-    name: str
+    id: str
     component: str
     versions: Mapping[str, str]
     sentence: str
@@ -43,7 +40,6 @@ class KnownIssue:
     place: str | None
     signatures: tuple[str, ...]
     folder: Path
-    case: FuzzCase | None = None
 
     @property
     def script(self) -> Path:
@@ -57,13 +53,13 @@ class KnownIssue:
 
 @functools.cache
 def known_issues() -> tuple[KnownIssue, ...]:
-    """All issues, by component and name.
+    """All issues, by component and id.
 
     Raises:
         ValueError: an entry is malformed.
     """
     found = [_read(path) for path in Path(__file__).parent.glob("*/issue.toml")]
-    return tuple(sorted(found, key=lambda issue: (COMPONENTS.index(issue.component), issue.name)))
+    return tuple(sorted(found, key=lambda issue: (COMPONENTS.index(issue.component), issue.id)))
 
 
 def explanation(signature: Signature) -> KnownIssue | None:
@@ -83,14 +79,11 @@ def _read(path: Path) -> KnownIssue:
             data.pop("place", None),
             tuple(data.pop("signatures", ())),
             path.parent,
-            read_case(case) if (case := path.parent / "case.json").exists() else None,
         )
     except KeyError as error:
         raise ValueError(f"{path} has no {error}") from None
     if data:
         raise ValueError(f"{path} has unknown keys: {', '.join(data)}")
-    if issue.component not in COMPONENTS or not issue.name.startswith(
-        issue.component.replace(".", "-") + "-"
-    ):
+    if issue.component not in COMPONENTS or not issue.id.startswith(issue.component.replace(".", "-") + "-"):
         raise ValueError(f"{path}: its name does not begin with its component, {issue.component!r}")
     return issue

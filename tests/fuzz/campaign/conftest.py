@@ -18,7 +18,7 @@ def planted(oracles: str = "mild_oracles", **changes: Any) -> Settings:
     """Settings of a campaign with the planted generator and oracles."""
     values: dict[str, Any] = {
         "cases": CASES,
-        "backends": ("planted",),
+        "backends": ("backend",),
         "backend_every": 4,
         "timeout": 6.0,
         "memory": 2.0,

@@ -96,6 +96,18 @@ class Positive:
             yield Problem(Signature("codegen", self.name, "value"), "three rows")
 
 
+class Together(Positive):
+    """The same for several cases at a time; it crashes where case 8 is one of them."""
+
+    name = "planted-together"
+
+    def check_all(self, subjects: Sequence[Subject]) -> Iterator[tuple[int, Problem]]:
+        if any(subject.case.label.endswith("/8") for subject in subjects):
+            os._exit(9)
+        for i, subject in enumerate(subjects):
+            yield from ((i, problem) for problem in self.check(subject))
+
+
 def mild_oracles() -> list[Oracle]:
     """Those that return."""
     return [NoNegOfTanh(), Raises()]
@@ -110,4 +122,4 @@ def no_oracles() -> list[Oracle]:
 
 
 def backend_oracles(names: Sequence[str]) -> list[Oracle]:
-    return [Positive()] if "planted" in names else []
+    return [oracle for oracle in (Positive(), Together()) if oracle.name.removeprefix("planted-") in names]

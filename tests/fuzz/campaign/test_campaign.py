@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from graphopt.fuzz.campaign.corpus import NamedCase, read_corpus
 from graphopt.fuzz.campaign.journal import NAME
 from graphopt.fuzz.campaign.local import LocalExecutor
 from graphopt.fuzz.campaign.runner import Campaign
-from graphopt.fuzz.cases import FuzzCase
 from graphopt.fuzz.findings import Signature
 from graphopt.fuzz.known import KnownIssue
 from graphopt.workflows.fuzz import REPORTS, fuzz, resume
@@ -75,6 +73,13 @@ def test_two_workers_find_what_one_finds(deadly: CampaignReport) -> None:
         without_times(fuzz(planted("all_oracles", recycle=7), jobs=2))["findings"]
         == (without_times(deadly)["findings"])
     )
+
+
+def test_cases_that_crash_only_together_are_looked_at_alone() -> None:
+    report = fuzz(planted("no_oracles", backends=("together",), backend_every=1, cases=16), jobs=1)
+    rows = [row for row in report.rows if row.stream == "backends"]
+    assert all(row.status in ("ok", "found") for row in rows) and len(rows) == 16
+    assert {row.label for row in rows if row.status == "found"} == {f"0/{i}" for i in (1, 4, 7, 10, 13)}
 
 
 def test_another_seed_draws_other_cases(campaign_folder: Path) -> None:
@@ -145,6 +150,12 @@ def test_workers_that_do_not_start() -> None:
 # -- given cases ---------------------------------------------------------------------------------------
 
 
+def issue(folder: Path, name: str, script: str, *signatures: str) -> KnownIssue:
+    (folder / name).mkdir()
+    (folder / name / "repro.py").write_text(script)
+    return KnownIssue(name, "torch", {}, "", "", None, signatures, folder / name)
+
+
 def test_the_corpus_runs_first_and_known_issues_are_no_findings(tmp_path: Path) -> None:
     disliked = next(
         case
@@ -152,14 +163,12 @@ def test_the_corpus_runs_first_and_known_issues_are_no_findings(tmp_path: Path) 
         if case.graph.operators == ("aten.tanh.default", "aten.neg.default")
     )
     fine = plants.generate(0, 0, ())
-    signature = Signature("cleanup", "no-neg-of-tanh", "value", "aten.neg.default")
-
-    def issue(name: str, case: FuzzCase) -> KnownIssue:
-        pattern = re.escape(str(signature))
-        return KnownIssue(name, "tvm", {}, "words", "words", None, (pattern,), tmp_path, case)
-
-    issues = (issue("still-there", disliked), issue("gone", fine))
-    settings = planted(cases=0, replay=True, backends=())
+    issues = (
+        issue(tmp_path, "torch-there", "print('still there: x'); raise SystemExit(1)", "cleanup:no-neg.*"),
+        issue(tmp_path, "torch-gone", "print('gone')"),
+        issue(tmp_path, "torch-broken", "raise ValueError('broken')"),
+    )
+    settings = planted(cases=0, replay=True, known_scripts=True, backends=())
     executor = LocalExecutor(settings, 1)
     try:
         campaign = Campaign(settings, [NamedCase("one", fine), NamedCase("two", disliked)], issues)
@@ -169,13 +178,14 @@ def test_the_corpus_runs_first_and_known_issues_are_no_findings(tmp_path: Path) 
     assert [(r.stream, r.label, r.status) for r in report.rows] == [
         ("corpus", "one", "ok"),
         ("corpus", "two", "found"),
-        ("known", "still-there", "found"),
-        ("known", "gone", "ok"),
+        ("known", "torch-there", "ok"),
+        ("known", "torch-gone", "gone"),
+        ("known", "torch-broken", "found"),
     ]
-    (finding,) = report.findings
-    assert finding.status == "known" and finding.issue == "still-there" and report.new == ()
-    assert report.fixed == ("gone",)
-    report.raise_if_found()
+    known, broken = report.findings
+    assert known.status == "known" and known.issue == "torch-there"
+    assert report.new == (broken,) and "ValueError: broken" in broken.problem.message
+    assert report.fixed == ("torch-gone",)
 
 
 def test_a_corpus_with_a_broken_file(tmp_path: Path) -> None:

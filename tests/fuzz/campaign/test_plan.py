@@ -36,10 +36,11 @@ def test_backends_follow_their_cases_when_there_is_no_end() -> None:
 
 def test_given_cases_come_first_and_survive_json() -> None:
     given = [NamedCase(f"n{i}", generate(0, i, ())) for i in range(10)]
-    first, second, known, *_ = chunks(profile_settings("pr", cases=3), given, given[:1])
-    assert first.given == tuple(given[:8]) and second.indices == (8, 9)
-    assert known.stream == "known" and known.label(0, 5) == "n0"
-    assert Chunk.from_dict(first.to_dict()) == first
+    settings = profile_settings("pr", cases=3, known_scripts=True)
+    first, second, known, *_ = chunks(settings, given, [("bug", "raise SystemExit(1)")])
+    assert first.given == tuple(given[:8]) and second.indices == (8, 9) and second.label(1, 0) == "n9"
+    assert known.stream == "known" and known.label(0, 5) == "bug"
+    assert [Chunk.from_dict(c.to_dict()) for c in (first, known)] == [first, known]
 
 
 def test_only_some_cases() -> None:
