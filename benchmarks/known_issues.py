@@ -1,6 +1,6 @@
 """Runs the script of every known issue, and says which bugs are still there.
 
-``python -m benchmarks.known_issues``, or with the ids of some; ``--write docs/known_issues.md`` writes the
+``python -m benchmarks.known_issues``, or with the names of some; ``--write docs/known_issues.md`` writes the
 page.  Each script runs in a process of its own.  Exit status 1 when a bug is gone (its workaround is then to
 be removed, and its entry) or a script does not run to its end.
 """
@@ -87,10 +87,11 @@ def other_versions(issue: KnownIssue) -> tuple[str, ...]:
 _INTRODUCTION = """\
 # Known issues
 
-Bugs of the libraries that graphopt builds on, each with a script that shows it without graphopt, and what graphopt does
-about it. The fuzzer counts a finding with one of their signatures as known. `python -m benchmarks.known_issues` runs all
-scripts in a few minutes, and fails when a bug is gone, so that its workaround goes too; with `--write docs/known_issues.md`
-it writes this page from the entries in `fuzz/known/`.
+Bugs of the libraries that graphopt builds on, each with a script that shows it without graphopt, and what
+graphopt does about it. The fuzzer counts a finding with one of their signatures as known.
+`python -m benchmarks.known_issues` runs all scripts in a few minutes, and fails when a bug is gone, so that
+its workaround goes too; with `--write docs/known_issues.md` it writes this page from the entries in
+`fuzz/known/`.
 """
 
 
@@ -114,10 +115,10 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def chosen(ids: Sequence[str]) -> Iterator[KnownIssue]:
-    """Issues by their ids; all where none is given."""
+def chosen(names: Sequence[str]) -> Iterator[KnownIssue]:
+    """Issues by their names; all where none is given."""
     issues = {issue.id: issue for issue in known_issues()}
-    for name in ids or issues:
+    for name in names or issues:
         if name not in issues:
             hint = did_you_mean(name, issues)
             raise SystemExit(f"there is no known issue {name!r}" + (f"; {hint}" if hint else ""))
@@ -127,11 +128,11 @@ def chosen(ids: Sequence[str]) -> Iterator[KnownIssue]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a line an issue; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.known_issues", description=__doc__)
-    parser.add_argument("ids", nargs="*", metavar="ID", help="only these issues")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these issues")
     parser.add_argument("--write", metavar="FILE", help="write the page")
     options = parser.parse_args(arguments)
     outcomes = []
-    for issue in chosen(options.ids):
+    for issue in chosen(options.names):
         outcome = run(issue)
         outcomes.append(outcome)
         versions = f" [{', '.join(outcome.other_versions)}]" if outcome.other_versions else ""

@@ -1,6 +1,6 @@
 """Bugs of others that graphopt works around: TVM, torch.export, torch.onnx, onnxruntime, onnx.
 
-A folder an issue, named by its id, with ``issue.toml`` and ``repro.py``: a stand-alone script without
+A folder an issue, named by the issue, with ``issue.toml`` and ``repro.py``: a stand-alone script without
 graphopt that ends with status 1 and a line ``still there: ...`` while the bug is there, with 0 when it is
 gone.  ``python -m benchmarks.known_issues`` runs them all, and fails where one is gone: then its workaround
 can go too.

@@ -5,12 +5,15 @@ from __future__ import annotations
 from graphopt.errors import UsageError, did_you_mean
 from graphopt.fuzz.oracles import Oracle
 
+BACKENDS = ("ort", "cpu")
+"""Whose oracles are known by name: those whose code runs on every machine."""
+
 
 def known_oracles() -> dict[str, Oracle]:
     """Every oracle, cheap ones first."""
     from graphopt.fuzz.oracles import backend_oracles, pass_oracles
 
-    return {oracle.name: oracle for oracle in (*pass_oracles(), *backend_oracles())}
+    return {oracle.name: oracle for oracle in (*pass_oracles(), *backend_oracles(BACKENDS))}
 
 
 def oracle_named(name: str) -> Oracle:

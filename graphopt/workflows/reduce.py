@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graphopt.errors import InputError, UsageError, did_you_mean
+from graphopt.errors import InputError
 
 if TYPE_CHECKING:
     from graphopt.fuzz.cases import FuzzCase
@@ -73,14 +73,9 @@ def oracles(name: str | None) -> list[Oracle]:
     Raises:
         UsageError: there is none.
     """
-    from graphopt.fuzz.reduction.oracles import known_oracles
+    from graphopt.fuzz.reduction.oracles import known_oracles, oracle_named
 
-    known = known_oracles()
-    if name is None:
-        return list(known.values())
-    if name not in known:
-        raise UsageError(f"there is no oracle {name!r}", hint=did_you_mean(name, known))
-    return [known[name]]
+    return list(known_oracles().values()) if name is None else [oracle_named(name)]
 
 
 def reduce(stored: Stored, *, oracle: str | None = None, budget: int) -> tuple[Reduced, str]:
