@@ -14,6 +14,7 @@ from graphopt.fuzz.campaign.plan import Chunk, Stream
 from graphopt.fuzz.campaign.settings import Settings
 from graphopt.fuzz.cases import FuzzCase
 from graphopt.fuzz.oracles import Oracle
+from graphopt.fuzz.oracles.compiled import EachOperator
 from graphopt.passmanager.base import flatten
 from graphopt.passmanager.registry import build_pipeline
 
@@ -48,13 +49,23 @@ class Sources:
         return self._generate(self.settings.seed, chunk.indices[place], self.settings.passes)
 
     def oracles(self, stream: Stream) -> Sequence[Oracle]:
-        """Who looks at the cases of a stream: given cases are for all."""
-        found: list[Oracle] = []
-        if stream != "backends":
-            found += self.for_passes
-        if stream != "passes":
-            found += self.for_backends
-        return found
+        """Who looks at the cases of a stream.
+
+        Those of the corpus are for all but the oracles that take graphs apart: each is small already.
+        """
+        if stream == "passes":
+            return self.for_passes
+        if stream == "backends":
+            return self.for_backends
+        return [o for o in (*self.for_passes, *self.for_backends) if not isinstance(o, EachOperator)]
+
+    def oracle_named(self, name: str) -> Oracle:
+        """The oracle of a name.
+
+        Raises:
+            KeyError: the campaign has none of that name.
+        """
+        return {o.name: o for o in (*self.for_passes, *self.for_backends)}[name]
 
     @functools.cached_property
     def for_passes(self) -> Sequence[Oracle]:

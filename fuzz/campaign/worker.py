@@ -121,9 +121,8 @@ class _Worker:
         from graphopt.fuzz.findings import Finding
         from graphopt.fuzz.reduction import reduce, write_finding
 
-        oracles = {o.name: o for o in self.sources.oracles("corpus")}
         finding = Finding(FuzzCase.from_dict(task["case"]), problem_from_dict(task["problem"]))
-        reduced = reduce(finding, oracles[task["oracle"]])
+        reduced = reduce(finding, self.sources.oracle_named(task["oracle"]))
         with tempfile.TemporaryDirectory(prefix="graphopt-fuzz-") as folder:
             path = Path(folder) / "finding"
             write_finding(path, reduced, task["oracle"], command=task["command"])
