@@ -17,12 +17,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m graphopt.fuzz.inference", description=__doc__)
     parser.add_argument("--write", metavar="FILE", type=Path, help="infer rules and write them")
-    parser.add_argument("--check", metavar="FILE", type=Path, nargs="?", const=DEFAULT_PATH, help="check a file")
-    parser.add_argument("--document", metavar="FILE", type=Path, help="write the tables of docs/rule_inference.md")
-    parser.add_argument("--ops", nargs="+", default=[], metavar="OVERLOAD", help="these only; FILE keeps the rest")
+    parser.add_argument(
+        "--check", metavar="FILE", type=Path, nargs="?", const=DEFAULT_PATH, help="check a file"
+    )
+    parser.add_argument(
+        "--document", metavar="FILE", type=Path, help="write the tables of docs/rule_inference.md"
+    )
+    parser.add_argument(
+        "--ops", nargs="+", default=[], metavar="OVERLOAD", help="these only; FILE keeps the rest"
+    )
     parser.add_argument("--sample", type=int, metavar="N", help="check N rules at random, not all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: cores)")
+    parser.add_argument(
+        "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: cores)"
+    )
     options = parser.parse_args(arguments)
     if not (options.write or options.check or options.document):
         parser.error("one of --write, --check and --document is needed")
@@ -62,7 +70,9 @@ def _write(options: argparse.Namespace) -> None:
     rules = made if before is None else _merged(before, made)
     write_atomically(options.write, dump_rules(rules).encode())
     usable = list(rules.usable())
-    _say(f"{len(usable)} usable rules of {len({rule.overload for rule in usable})} overloads: {options.write}")
+    _say(
+        f"{len(usable)} usable rules of {len({rule.overload for rule in usable})} overloads: {options.write}"
+    )
 
 
 def _merged(before: RuleFile, made: RuleFile) -> RuleFile:

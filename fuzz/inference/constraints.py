@@ -123,7 +123,9 @@ def _single(
             yield equal(symbol, Constant(low)), 2.0
         if low > floors[name]:
             yield at_least(symbol, Constant(low)), 1.6
-            yield from ((at_least(symbol, Constant(bound)), 1.6) for bound in (0, 1) if low > bound > floors[name])
+            yield from (
+                (at_least(symbol, Constant(bound)), 1.6) for bound in (0, 1) if low > bound > floors[name]
+            )
         if high <= 16:
             yield at_least(Constant(high), symbol), 0.6
         for step in range(2, 9):

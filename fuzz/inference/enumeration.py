@@ -13,7 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphopt.fuzz.rules.expressions import OPERATORS, Constant, Expression, Operation, Symbol, evaluator, size
+from graphopt.fuzz.rules.expressions import (
+    OPERATORS,
+    Constant,
+    Expression,
+    Operation,
+    Symbol,
+    evaluator,
+    size,
+)
 
 ROWS = 48
 """Rows that tell behaviours apart; what fits them is tried on all."""
@@ -129,13 +137,12 @@ class _Search:
         values = np.concatenate([level.values for level in self.levels])
         made = [e for level in self.levels for e in level.made]
         target = self.target[None, :]
-        found: list[Expression] = [
-            Operation("+", e, made[i]) for i, e in self._find(target - values)
-        ]
+        found: list[Expression] = [Operation("+", e, made[i]) for i, e in self._find(target - values)]
         found += [Operation("-", e, made[i]) for i, e in self._find(target + values)]
         divides = np.flatnonzero((values > 0).all(axis=1) & (target % np.maximum(values, 1) == 0).all(axis=1))
         found += [
-            Operation("*", e, made[divides[i]]) for i, e in self._find(target // np.maximum(values[divides], 1))
+            Operation("*", e, made[divides[i]])
+            for i, e in self._find(target // np.maximum(values[divides], 1))
         ]
         return found or self._quotients(values, made)
 

@@ -15,7 +15,36 @@ from graphopt.fuzz.rules.solving import ConstraintSystem
 
 THRESHOLD = 0.99
 """Below it, a rule is not used."""
-SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 16, 17, 19, 23, 25, 27, 28, 29, 31, 32, 33, 35, 37, 41, 43, 48)
+SIZES = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    11,
+    12,
+    13,
+    16,
+    17,
+    19,
+    23,
+    25,
+    27,
+    28,
+    29,
+    31,
+    32,
+    33,
+    35,
+    37,
+    41,
+    43,
+    48,
+)
 """Sizes of hold-out calls: some are larger than any that rules are learnt from."""
 WALKED = 100
 """Valid and invalid calls from a walk."""
@@ -53,7 +82,9 @@ def judge(
     accepted = _accepted(system, names, valid)
     wrong = int(_accepted(system, names, invalid).sum())
     right = int(accepted.sum())
-    exact = sum(_explains(learned, names, v, fresh.valid[v]) for v, a in zip(valid, accepted, strict=True) if a)
+    exact = sum(
+        _explains(learned, names, v, fresh.valid[v]) for v, a in zip(valid, accepted, strict=True) if a
+    )
     return HoldOut(
         len(valid),
         len(invalid),

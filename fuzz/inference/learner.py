@@ -69,11 +69,10 @@ class Learner:
         floors: the least value of each symbol.
     """
 
-    def __init__(
-        self, oracle: Oracle, samples: Samples, rng: random.Random, floors: Sequence[int]
-    ) -> None:
+    def __init__(self, oracle: Oracle, samples: Samples, rng: random.Random, floors: Sequence[int]) -> None:
         self.oracle, self.samples, self.rng = oracle, samples, rng
         self._strict = oracle.strict
+        self._valid = list(samples.valid)
         self.names = oracle.partial.symbols
         self.layout = layout_of(oracle.partial)
         self.floors = dict(zip(self.names, floors, strict=True))

@@ -117,7 +117,9 @@ class _Symboliser:
         for argument, value in zip(schema, self.record.arguments, strict=True):
             counts = self.record.overload.startswith(_COUNTING)
             scalar = not counts and any(kind in str(argument.type) for kind in ("number", "Scalar", "float"))
-            fixed = scalar or self._structural(argument.name) or str(argument.type) in ("bool", "Optional[bool]")
+            fixed = (
+                scalar or self._structural(argument.name) or str(argument.type) in ("bool", "Optional[bool]")
+            )
             found.append(self._value(argument.name, value, fixed))
         return tuple(found)
 
@@ -145,7 +147,9 @@ class _Symboliser:
                 of_sizes = is_size(name) and value < 0
                 if fixed or of_sizes or abs(value) >= LARGEST:
                     # Numbers that scalars are compared or combined with do not change the structure.
-                    self.key.append(value if self._structural(name) or of_sizes or abs(value) >= LARGEST else "int")
+                    self.key.append(
+                        value if self._structural(name) or of_sizes or abs(value) >= LARGEST else "int"
+                    )
                     return value
                 self.key.append("symbol")
                 symbol = f"{name}_" if name in ("from", "is", "in") else name
@@ -202,7 +206,9 @@ def partial_operators(records: Iterable[Record]) -> list[PartialOperator]:
                 attributes=tuple(first.attributes),
                 output_ranks=ranks,
                 sources=tuple(dict.fromkeys(record.source for _, _, record in members)),
-                records=tuple(dict.fromkeys((*s.sizes.values(), *s.attributes.values()) for s, _, _ in members)),
+                records=tuple(
+                    dict.fromkeys((*s.sizes.values(), *s.attributes.values()) for s, _, _ in members)
+                ),
                 invalid=tuple(dict.fromkeys(failed.get(structure, ()))),
             )
         )

@@ -44,9 +44,7 @@ def divide(a: Expression, b: Expression) -> Expression:
     return a if b == ONE else Operation("//", a, b)
 
 
-def dependents(
-    names: Sequence[str], rows: np.ndarray, targets: np.ndarray
-) -> list[tuple[str, ...]]:
+def dependents(names: Sequence[str], rows: np.ndarray, targets: np.ndarray) -> list[tuple[str, ...]]:
     """For each output size the symbols that it depends on.
 
     Two calls that differ in one symbol and in an output show a dependency.  Where those do not explain
@@ -150,7 +148,9 @@ def _chain(operator: str, parts: Sequence[Expression]) -> Expression:
     return result
 
 
-def _linear(depends: Sequence[str], columns: Mapping[str, np.ndarray], target: np.ndarray) -> Iterator[Expression]:
+def _linear(
+    depends: Sequence[str], columns: Mapping[str, np.ndarray], target: np.ndarray
+) -> Iterator[Expression]:
     """``c0 + c1 s1 + …`` with integers, by least squares."""
     matrix = np.stack([columns[name] for name in depends] + [np.ones_like(target)], axis=1).astype(float)
     solution, _, rank, _ = np.linalg.lstsq(matrix, target.astype(float), rcond=None)

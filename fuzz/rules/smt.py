@@ -10,7 +10,15 @@ from collections.abc import Mapping, Sequence
 
 import z3
 
-from graphopt.fuzz.rules.expressions import AnyOf, Comparison, Constant, Expression, Operation, Predicate, Symbol
+from graphopt.fuzz.rules.expressions import (
+    AnyOf,
+    Comparison,
+    Constant,
+    Expression,
+    Operation,
+    Predicate,
+    Symbol,
+)
 
 RESOURCES = 400_000
 """Z3's own count of steps for one query; about a tenth of a second."""
@@ -85,9 +93,7 @@ def implied(made: z3.Solver, predicate: Predicate) -> bool:
     return made.check(z3.Not(formula(predicate))) == z3.unsat
 
 
-def essential(
-    predicates: Sequence[Predicate], ranges: Mapping[str, tuple[int, int]]
-) -> list[Predicate]:
+def essential(predicates: Sequence[Predicate], ranges: Mapping[str, tuple[int, int]]) -> list[Predicate]:
     """The predicates without those that provably follow from the others; later ones go first."""
     kept = list(predicates)
     for predicate in reversed(predicates):

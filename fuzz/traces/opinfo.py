@@ -72,7 +72,10 @@ def _error_samples(op: Any) -> Iterator[Any]:
     if op.error_inputs_func is None:
         return
     try:
-        yield from (error.sample_input for error in itertools.islice(op.error_inputs("cpu"), MAX_SAMPLES[torch.float32]))
+        yield from (
+            error.sample_input
+            for error in itertools.islice(op.error_inputs("cpu"), MAX_SAMPLES[torch.float32])
+        )
     except (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError):
         return
 

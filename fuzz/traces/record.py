@@ -80,7 +80,9 @@ def specify(value: Any) -> Value:
         return TensorSpec(value.dtype, shape)
     if isinstance(value, list | tuple):
         return tuple(specify(v) for v in value)
-    plain = bool | int | float | complex | str | torch.dtype | torch.layout | torch.device | torch.memory_format
+    plain = (
+        bool | int | float | complex | str | torch.dtype | torch.layout | torch.device | torch.memory_format
+    )
     if value is None or isinstance(value, plain):
         return value
     raise NotRecorded(f"an argument of type {type(value).__name__}")
