@@ -9,7 +9,7 @@ from graphopt.fuzz.generation.choices import weighted
 from graphopt.fuzz.generation.sketch import Shape, Sketch, Value
 from graphopt.fuzz.generation.specs import FAMILIES, Spec
 from graphopt.fuzz.generation.specs.elementwise import ACTIVATIONS, UNARY
-from graphopt.fuzz.graphs import Call, Ref
+from graphopt.fuzz.graphs import Call, Leaf, Ref
 
 _TRIES = 12
 _AT_ANY_SIZE = frozenset((*ACTIVATIONS, *UNARY))
@@ -57,21 +57,24 @@ def grow_after(sketch: Sketch, among: list[Value] | None = None) -> Ref | None:
     return None
 
 
-def grow_before(sketch: Sketch) -> bool:
-    """Puts an operator of the written table before an input; the input is its result from then on.
+def replaceable(sketch: Sketch) -> list[Leaf]:
+    """The inputs that an operator may be put before.
 
-    Inputs of graphs with dynamic axes stay: the table knows numbers only.
+    Inputs of graphs with dynamic axes stay, since the written table and the rules know numbers only.
     """
     if sketch.sizes:
-        return False
-    leaves = [
+        return []
+    return [
         leaf
         for leaf in sketch.leaves.values()
         if leaf.role == "input" and leaf.values == "normal" and leaf.name not in sketch.pinned
     ]
-    if not leaves:
-        return False
-    for _ in range(_TRIES):
+
+
+def grow_before(sketch: Sketch) -> bool:
+    """Puts an operator of the written table before an input; the input is its result from then on."""
+    leaves = replaceable(sketch)
+    for _ in range(_TRIES if leaves else 0):
         leaf = sketch.choices.one_of(leaves)
         family = weighted(sketch.choices, [(specs, weight) for _, specs, weight in FAMILIES])
         backs = [spec.back for spec in family if spec.back is not None and spec.packet not in sketch.banned]
