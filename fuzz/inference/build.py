@@ -16,7 +16,6 @@ from graphopt.fuzz.inference.selection import select
 from graphopt.fuzz.rules.file import RuleFile, rule_to_json
 from graphopt.fuzz.traces.record import Record
 
-
 CHUNK = 8
 """Partial operators that a process is handed at once."""
 

@@ -268,7 +268,8 @@ def cover(found: Sequence[Candidate], columns: Mapping[str, np.ndarray], count: 
         return []
     matrix = np.stack(rejected)
     weights = np.array([candidate.weight for candidate in useful])
-    left, chosen = np.ones(count, dtype=bool), []
+    left = np.ones(count, dtype=bool)
+    chosen: list[Predicate] = []
     while True:
         gain = matrix[:, left].sum(axis=1) * weights
         best = int(gain.argmax())

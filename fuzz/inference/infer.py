@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import TypeVar
 
 from graphopt.fuzz.inference import holdout
 from graphopt.fuzz.inference.admission import dtype_table, instability
@@ -11,7 +13,6 @@ from graphopt.fuzz.inference.learner import MAX_CONSTRAINTS, Learned, Learner
 from graphopt.fuzz.inference.oracle import Oracle, Undecided
 from graphopt.fuzz.inference.partial import PartialOperator, is_size
 from graphopt.fuzz.inference.sampling import Samples, Values, Walk
-from graphopt.fuzz.rules.expressions import Expression
 from graphopt.fuzz.rules.rule import ConcreteRecord, HoldOut, OperatorRule
 
 FLOORS = (-2, 0, 1)
@@ -49,6 +50,7 @@ def infer(partial: PartialOperator, seed: int) -> OperatorRule:
         raise Uninferable(reason)
     learned, figures, samples, floor = best
     reason = _objection(learned, figures)
+    complete = [expression for expression in learned.outputs if expression is not None]
     return OperatorRule(
         overload=partial.overload,
         key=partial.key,
@@ -58,7 +60,7 @@ def infer(partial: PartialOperator, seed: int) -> OperatorRule:
         floor=floor,
         constraints=learned.constraints,
         results=partial.output_ranks,
-        outputs=() if None in learned.outputs else _by_result(partial, learned),
+        outputs=_by_result(partial, complete) if len(complete) == len(learned.outputs) else (),
         dtypes=tuple(dtype_table(partial, oracle)),
         index_bounds=index_bounds(oracle, samples),
         records=_kept(partial, oracle),
@@ -75,14 +77,18 @@ def _attempt(
     count = len(partial.symbols) - len(partial.attributes)
     floors = [1] * count + [floor] * len(partial.attributes)
     seeds = [*partial.records, *partial.invalid]
-    wanted = min(160, 40 + 12 * len(partial.symbols))
-    samples = Walk(oracle, seeds, rng, floors).run(wanted, wanted, 2 * CALLS_PER_SAMPLE * wanted)
+    wanted = min(144, 36 + 9 * len(partial.symbols))
+    walk = Walk(oracle, seeds, rng, floors)
+    samples = walk.run(wanted, wanted, 2 * CALLS_PER_SAMPLE * wanted)
     if not samples.valid:
         return None
     if not partial.symbols:
         return Learned((), ()), HoldOut(0, 0, 1.0, 1.0, 1.0), samples
     learner = Learner(oracle, samples, rng, floors)
     learned = learner.learn()
+    if None in learned.outputs:  # perhaps too few calls show what a size depends on
+        walk.run(3 * wanted, len(samples.invalid), 4 * CALLS_PER_SAMPLE * wanted)
+        learned = learner.learn()
     if None in learned.outputs or len(learned.constraints) > MAX_CONSTRAINTS:
         return learned, HoldOut(0, 0, 0.0, 0.0, 0.0), samples
     fresh = Walk(oracle, seeds, rng, floors, holdout.SIZES)
@@ -113,8 +119,11 @@ def _quality(learned: Learned, figures: HoldOut) -> tuple[bool, float]:
     return None not in learned.outputs, min(figures.precision, figures.recall, figures.exact)
 
 
-def _by_result(partial: PartialOperator, learned: Learned) -> tuple[tuple[Expression, ...], ...]:
-    sizes = list(learned.outputs)
+T = TypeVar("T")
+
+
+def _by_result(partial: PartialOperator, sizes: Sequence[T]) -> tuple[tuple[T, ...], ...]:
+    """What belongs to each output size, all in a row, by result."""
     found, at = [], 0
     for rank in partial.output_ranks:
         if rank is not None:
@@ -131,12 +140,7 @@ def _kept(partial: PartialOperator, oracle: Oracle) -> tuple[ConcreteRecord, ...
     for values in ordered[::step]:
         sizes = _outcome(oracle, values)
         if sizes is not None:
-            shapes, at = [], 0
-            for rank in partial.output_ranks:
-                if rank is not None:
-                    shapes.append(tuple(sizes[at : at + rank]))
-                    at += rank
-            found.append(ConcreteRecord(values, tuple(shapes)))
+            found.append(ConcreteRecord(values, _by_result(partial, sizes)))
     return tuple(found)
 
 

@@ -14,6 +14,8 @@ from graphopt.fuzz.inference.oracle import Oracle, Undecided
 
 SIZES = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 23, 24)
 ATTRIBUTES = (-2, -1, 0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13)
+SMALL_SIZE = 12
+"""Of the sizes that are drawn for tensors of four and more axes, which have many elements as it is."""
 LARGEST_SIZE = 240
 """Products of two sizes stay below; larger ones teach nothing and cost time on the CPU."""
 
@@ -71,7 +73,9 @@ class Walk:
         sizes: Sequence[int] = SIZES,
     ) -> None:
         self.oracle, self.rng, self.floors, self.sizes = oracle, rng, floors, sizes
-        self.count = sum(len(tensor.sizes) for tensor in oracle.partial.inputs)
+        self.crowded = [len(t.sizes) >= 4 for t in oracle.partial.inputs for _ in t.sizes]
+        self.small = [size for size in sizes if size <= SMALL_SIZE]
+        self.count = len(self.crowded)
         self.samples = Samples()
         self.pool: list[Values] = []
         for seed in seeds:
@@ -110,7 +114,9 @@ class Walk:
         return all(abs(v) <= LARGEST_SIZE for v in values)
 
     def _fresh(self, index: int) -> int:
-        return self.rng.choice(self.sizes if index < self.count else ATTRIBUTES)
+        if index >= self.count:
+            return self.rng.choice(ATTRIBUTES)
+        return self.rng.choice(self.small if self.crowded[index] else self.sizes)
 
     def _changed(self, values: Values) -> Values:
         rng, new = self.rng, list(values)

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from graphopt.frontends.torch_module import capture_torch
 from graphopt.fuzz.inference import holdout
 from graphopt.fuzz.inference.__main__ import main
 from graphopt.fuzz.inference.admission import refusal
@@ -23,7 +24,6 @@ from graphopt.fuzz.traces.collect import collect
 from graphopt.fuzz.traces.programs import program_records
 from graphopt.fuzz.traces.record import Record, TensorSpec
 from graphopt.fuzz.traces.recorder import Recorder
-from graphopt.frontends.torch_module import capture_torch
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,16 @@ from graphopt.fuzz.rules.expressions import parse_expression
 from graphopt.fuzz.rules.file import dump_rules, rule_to_json
 from graphopt.fuzz.traces.record import overload_of
 
-NEEDED = """conv1d.default conv2d.default conv3d.default conv_transpose2d.input max_pool1d.default max_pool2d.default
-max_pool3d.default avg_pool2d.default cat.default stack.default add.Tensor mul.Tensor where.self matmul.default
-bmm.default linear.default addmm.default view.default reshape.default flatten.using_ints unflatten.int
-permute.default transpose.int pad.default unfold.default pixel_shuffle.default repeat.default expand.default
-index_select.default gather.default slice.Tensor select.int split.Tensor sum.dim_IntList mean.dim
-layer_norm.default group_norm.default embedding.default upsample_nearest2d.vec scaled_dot_product_attention.default
-cumsum.default topk.default sort.default softmax.int relu.default gelu.default""".split()
+NEEDED = """
+conv1d.default conv2d.default conv3d.default conv_transpose2d.input max_pool1d.default
+max_pool2d.default max_pool3d.default avg_pool2d.default cat.default stack.default add.Tensor
+mul.Tensor where.self matmul.default bmm.default linear.default addmm.default view.default
+reshape.default flatten.using_ints unflatten.int permute.default transpose.int pad.default
+unfold.default pixel_shuffle.default repeat.default expand.default index_select.default
+gather.default slice.Tensor select.int split.Tensor sum.dim_IntList mean.dim layer_norm.default
+group_norm.default embedding.default upsample_nearest2d.vec scaled_dot_product_attention.default
+cumsum.default topk.default sort.default softmax.int relu.default gelu.default
+""".split()
 
 
 @pytest.fixture(scope="module")
