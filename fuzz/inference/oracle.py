@@ -1,9 +1,9 @@
 """Whether an operator accepts given sizes and attributes, and the shapes that it returns.
 
 The meta device answers without data.  For some operators it accepts what kernels refuse; the oracle
-finds out by running small ones of its first calls on the CPU, and asks both from then on.  Where the two agree
-and no attribute can make results much larger than inputs, small calls go to the CPU alone: a kernel on few
-elements is ten times as fast as the Python code behind many operators on the meta device.
+finds out by running small ones of its first calls on the CPU, and asks both from then on.  Where the two
+agree and no attribute can make results much larger than inputs, small calls go to the CPU alone: a kernel
+on few elements is ten times as fast as the Python code behind many operators on the meta device.
 """
 
 from __future__ import annotations

@@ -18,9 +18,15 @@ from graphopt.fuzz.rules.arguments import SymbolSlot, Template, TensorSlot, Torc
 from graphopt.fuzz.rules.rule import TensorInput
 from graphopt.fuzz.traces.record import NotRecorded, Record, TensorSpec, Value, overload_of
 
-_STRUCTURAL = re.compile(r"(^|_)(dims?|dim\d|axis|axes|axis\d|source|destination)(_|$)")
+_STRUCTURAL = re.compile(r"(^|_)(dims?|dim\d|dimension|axis|axes|axis\d|source|destination)(_|$)")
 _ENUMERATIONS = {"reduction", "mode", "interpolation_mode", "padding_mode", "ord", "which"}
-_STRUCTURAL_OF = {"aten.rot90.default": {"k"}, "aten.one_hot.default": {"num_classes"}}
+_STRUCTURAL_OF = {
+    "aten.rot90.default": {"k"},
+    "aten.one_hot.default": {"num_classes"},
+    "aten.chunk.default": {"chunks"},
+    "aten.unsafe_chunk.default": {"chunks"},
+    "aten.tensor_split.sections": {"sections"},
+}
 _COUNTING = ("aten.arange.", "aten.linspace.")
 """Operators whose scalars decide a size."""
 _SIZES = {"size", "shape", "sizes"}

@@ -7,6 +7,7 @@ enumeration.  All that fit are kept, simplest first: counterexamples decide betw
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from graphopt.fuzz.inference.enumeration import enumerated
 from graphopt.fuzz.rules.expressions import Constant, Expression, Operation, Symbol, evaluator
 
 MAX_CANDIDATES = 4
+MAX_BROADCAST = 6
+"""Symbols of which the greatest may be a size."""
 ONE, TWO = Constant(1), Constant(2)
 
 
@@ -141,7 +144,9 @@ def _templates(
     yield from _linear(depends, columns, target)
     yield from _monomial(depends, columns, target)
     if len(leaves) >= 2:
-        yield _chain("max", leaves)
+        for count in range(len(leaves), 1, -1):
+            for some in itertools.combinations(leaves[:MAX_BROADCAST], count):
+                yield _chain("max", some)
         yield _chain("min", leaves)
     if len(leaves) == 1:
         yield from _scaled(leaves[0])
@@ -199,12 +204,15 @@ def _monomial(
 
 
 def _scaled(leaf: Expression) -> Iterator[Expression]:
-    """A size times a rational number, rounded down or up."""
-    for q, p in itertools.product(range(1, 9), range(1, 9)):
-        if p != q:
+    """A size times a rational number, rounded down or up; what chunks of a rounded-up part leave over."""
+    for q, p in itertools.product(range(1, 11), range(1, 21)):
+        if math.gcd(p, q) == 1:
             scaled = multiply(Constant(p), leaf)
             yield divide(scaled, Constant(q))
             yield divide(add(scaled, Constant(q - 1)), Constant(q))
+    for q in range(2, 9):
+        chunk = divide(add(leaf, Constant(q - 1)), Constant(q))
+        yield subtract(leaf, multiply(Constant(q - 1), chunk))
 
 
 def _roles(leaves: Sequence[Expression]) -> Iterator[tuple[Expression, ...]]:
