@@ -13,6 +13,7 @@ from graphopt.fuzz.inference.learner import MAX_CONSTRAINTS, Learned, Learner
 from graphopt.fuzz.inference.oracle import Oracle, Undecided
 from graphopt.fuzz.inference.partial import PartialOperator, is_size
 from graphopt.fuzz.inference.sampling import Samples, Values, Walk
+from graphopt.fuzz.rules.expressions import Constant
 from graphopt.fuzz.rules.rule import ConcreteRecord, HoldOut, OperatorRule
 
 FLOORS = (-2, 0, 1)
@@ -38,7 +39,10 @@ def infer(partial: PartialOperator, seed: int) -> OperatorRule:
     best: tuple[Learned, HoldOut, Samples, int] | None = None
     reason = "no record is in range"
     for floor in FLOORS if any(not is_size(name) for name in partial.attributes) else (1,):
-        attempt = _attempt(partial, oracle, random.Random(f"{seed} {partial.key} {floor}"), floor)
+        try:
+            attempt = _attempt(partial, oracle, random.Random(f"{seed} {partial.key} {floor}"), floor)
+        except Undecided:
+            attempt = None
         if attempt is None:
             continue
         learned, figures, samples = attempt
@@ -50,6 +54,9 @@ def infer(partial: PartialOperator, seed: int) -> OperatorRule:
         raise Uninferable(reason)
     learned, figures, samples, floor = best
     reason = _objection(learned, figures)
+    records = _kept(partial, oracle)
+    if not records:
+        raise Uninferable("no recorded call runs again with other values")
     complete = [expression for expression in learned.outputs if expression is not None]
     return OperatorRule(
         overload=partial.overload,
@@ -63,7 +70,7 @@ def infer(partial: PartialOperator, seed: int) -> OperatorRule:
         outputs=_by_result(partial, complete) if len(complete) == len(learned.outputs) else (),
         dtypes=tuple(dtype_table(partial, oracle)),
         index_bounds=index_bounds(oracle, samples),
-        records=_kept(partial, oracle),
+        records=records,
         holdout=figures,
         usable=not reason,
         reason=reason,
@@ -83,7 +90,8 @@ def _attempt(
     if not samples.valid:
         return None
     if not partial.symbols:
-        return Learned((), ()), HoldOut(0, 0, 1.0, 1.0, 1.0), samples
+        (sizes,) = samples.valid.values()
+        return Learned((), tuple(map(Constant, sizes))), HoldOut(0, 0, 1.0, 1.0, 1.0), samples
     learner = Learner(oracle, samples, rng, floors)
     learned = learner.learn()
     if None in learned.outputs:  # perhaps too few calls show what a size depends on
@@ -135,13 +143,9 @@ def _by_result(partial: PartialOperator, sizes: Sequence[T]) -> tuple[tuple[T, .
 def _kept(partial: PartialOperator, oracle: Oracle) -> tuple[ConcreteRecord, ...]:
     """Some of the recorded calls, evenly spread by size."""
     ordered = sorted(partial.records, key=lambda values: (sum(map(abs, values)), values))
-    step = max(1, -(-len(ordered) // KEPT_RECORDS))
-    found = []
-    for values in ordered[::step]:
-        sizes = _outcome(oracle, values)
-        if sizes is not None:
-            found.append(ConcreteRecord(values, _by_result(partial, sizes)))
-    return tuple(found)
+    found = [(values, sizes) for values in ordered if (sizes := _outcome(oracle, values)) is not None]
+    step = max(1, -(-len(found) // KEPT_RECORDS))
+    return tuple(ConcreteRecord(values, _by_result(partial, sizes)) for values, sizes in found[::step])
 
 
 def _outcome(oracle: Oracle, values: Values) -> tuple[int, ...] | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphopt.fuzz.inference import constraints, shapes
-from graphopt.fuzz.inference.oracle import Oracle
+from graphopt.fuzz.inference.oracle import Oracle, Undecided
 from graphopt.fuzz.inference.partial import PartialOperator
 from graphopt.fuzz.inference.sampling import ATTRIBUTES, SIZES, Samples, Values
 from graphopt.fuzz.rules import smt
@@ -87,6 +87,9 @@ class Learner:
     def learn(self) -> Learned:
         """The hypothesis that no counterexample was found against, or that of the last round.
 
+        Raises:
+            Undecided: the oracle turned out to be too strict to say anything.
+
         Where an output size has no expression, more samples will not give it one: that is the end, as
         are more than :data:`MAX_CONSTRAINTS`.
         """
@@ -121,6 +124,8 @@ class Learner:
         if self.oracle.strict and not self._strict:
             self._strict = True
             self.samples.judge_again(self.oracle)
+            if not self.samples.valid:
+                raise Undecided
         grown = len(self.samples.valid) != len(self._valid)
         if grown or not self._fitted:
             self._fitted = True

@@ -87,9 +87,16 @@ def _constants(partial: PartialOperator) -> str:
     schema = overload_of(partial.overload)._schema.arguments
     shown = []
     for argument, value in zip(schema, partial.template, strict=True):
-        if value != argument.default_value and not isinstance(value, TensorSlot):
+        if not isinstance(value, TensorSlot) and not _same(value, argument.default_value):
             shown.append(f"{argument.name}={_text(value)}")
     return f"[{', '.join(shown)}]"
+
+
+def _same(value: Template, default: Any) -> bool:
+    """Equal, and of one type: 1, 1.0 and True are three things to an operator."""
+    if isinstance(value, tuple) and isinstance(default, list | tuple):
+        return len(value) == len(default) and all(map(_same, value, default))
+    return type(value) is type(default) and value == default
 
 
 def _text(value: Template) -> str:

@@ -15,6 +15,7 @@ import pytest
 from graphopt.errors import InputError
 from graphopt.fuzz.inference import check
 from graphopt.fuzz.inference.__main__ import main
+from graphopt.fuzz.inference.build import DEFECT
 from graphopt.fuzz.rules import DEFAULT_PATH, OperatorRule, RuleFile, load_rules
 from graphopt.fuzz.rules.expressions import parse_expression
 from graphopt.fuzz.rules.file import dump_rules, rule_to_json
@@ -60,6 +61,7 @@ def test_the_file_is_compact_and_covers_what_programs_use(shipped: RuleFile) -> 
 def test_every_rule_parses_and_is_what_it_says(shipped: RuleFile) -> None:
     keys = [rule.key for rule in shipped]
     assert len(set(keys)) == len(keys)
+    assert [reason for reason in shipped.missing.values() if reason.startswith(DEFECT)] == []
     for rule in shipped:
         overload_of(rule.overload)
         if rule.usable and rule.symbols:
