@@ -16,7 +16,7 @@ import numpy as np
 from graphopt.fuzz.inference import constraints, shapes
 from graphopt.fuzz.inference.oracle import Oracle, Undecided
 from graphopt.fuzz.inference.partial import PartialOperator
-from graphopt.fuzz.inference.sampling import ATTRIBUTES, SIZES, Samples, Values
+from graphopt.fuzz.inference.sampling import ATTRIBUTES, SIZES, SMALL_SIZE, Samples, Values
 from graphopt.fuzz.rules import smt
 from graphopt.fuzz.rules.arguments import SymbolSlot, slots
 from graphopt.fuzz.rules.expressions import Expression, Predicate, evaluator
@@ -78,6 +78,7 @@ class Learner:
         self._candidates: list[constraints.Candidate] = []
         self.names = oracle.partial.symbols
         self.layout = layout_of(oracle.partial)
+        self._crowded = {name for tensor in self.layout.tensors if len(tensor) >= 4 for name in tensor}
         self.floors = dict(zip(self.names, floors, strict=True))
         self.ranges = {
             name: (floor, LARGEST_SIZE if name in self.layout.sizes else LARGEST_ATTRIBUTE)
@@ -87,11 +88,11 @@ class Learner:
     def learn(self) -> Learned:
         """The hypothesis that no counterexample was found against, or that of the last round.
 
-        Raises:
-            Undecided: the oracle turned out to be too strict to say anything.
-
         Where an output size has no expression, more samples will not give it one: that is the end, as
         are more than :data:`MAX_CONSTRAINTS`.
+
+        Raises:
+            Undecided: the oracle turned out to be too strict to say anything.
         """
         learned = self._fit()
         for _ in range(ROUNDS):
@@ -114,19 +115,25 @@ class Learner:
         keep = self.rng.choice((0.2, 0.5, 0.8))
         for name in self.names:
             if self.rng.random() > keep:
-                start[name] = self.rng.choice(sizes if name in self.layout.sizes else ATTRIBUTES)
+                start[name] = self.rng.choice(self._drawn(name, sizes))
         found = system.solve(self.rng, start)
         return None if found is None else tuple(found[name] for name in self.names)
+
+    def _drawn(self, name: str, sizes: Sequence[int]) -> Sequence[int]:
+        """What a fresh value of a symbol is drawn from."""
+        if name not in self.layout.sizes:
+            return ATTRIBUTES
+        return [n for n in sizes if n <= SMALL_SIZE] if name in self._crowded else sizes
 
     # One round of learning.
 
     def _fit(self) -> Learned:
+        grown = len(self.samples.valid) != len(self._valid)
         if self.oracle.strict and not self._strict:
-            self._strict = True
+            self._strict = grown = True
             self.samples.judge_again(self.oracle)
             if not self.samples.valid:
                 raise Undecided
-        grown = len(self.samples.valid) != len(self._valid)
         if grown or not self._fitted:
             self._fitted = True
             self._valid = list(self.samples.valid)

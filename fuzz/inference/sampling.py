@@ -18,6 +18,8 @@ SMALL_SIZE = 12
 """Of the sizes that are drawn for tensors of four and more axes, which have many elements as it is."""
 LARGEST_SIZE = 240
 """Products of two sizes stay below; larger ones teach nothing and cost time on the CPU."""
+LARGEST_SEED = 4096
+"""Of a recorded call that the walk starts from, such as one of a model with its real number of channels."""
 
 Values = tuple[int, ...]
 
@@ -79,7 +81,7 @@ class Walk:
         self.samples = Samples()
         self.pool: list[Values] = []
         for seed in seeds:
-            if self._in_range(seed) and seed not in self.samples.valid:
+            if self._in_range(seed, LARGEST_SEED) and seed not in self.samples.valid:
                 if self.samples.add(seed, oracle):
                     self.pool.append(seed)
 
@@ -108,10 +110,10 @@ class Walk:
         recent = self.pool[-12:] if self.rng.random() < 0.5 else self.pool
         return self.rng.choice(recent)
 
-    def _in_range(self, values: Values) -> bool:
+    def _in_range(self, values: Values, largest: int = LARGEST_SIZE) -> bool:
         if any(v < low for v, low in zip(values, self.floors, strict=True)):
             return False
-        return all(abs(v) <= LARGEST_SIZE for v in values)
+        return all(abs(v) <= largest for v in values)
 
     def _fresh(self, index: int) -> int:
         if index >= self.count:
