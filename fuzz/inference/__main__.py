@@ -1,4 +1,4 @@
-"""Infers rules of ATen operators from calls that torch's tests and graphopt's models make, or checks a file of them."""
+"""Infers rules of ATen operators from calls of torch's tests and of models, or checks a file of rules."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from graphopt.fuzz.inference.selection import select
 from graphopt.fuzz.rules.file import RuleFile, rule_to_json
 from graphopt.fuzz.traces.record import Record
 
-
+DEFECT = "inference failed:"
+"""What the reason starts with where an operator has no rule through a defect of the inference."""
 CHUNK = 8
 """Partial operators that a process is handed at once."""
 
@@ -34,6 +35,8 @@ def _task(task: Task) -> Outcome:
         result: Any = rule_to_json(infer(partial, seed))
     except Uninferable as error:
         result = str(error)
+    except Exception as error:  # noqa: BLE001 - one operator must not cost the others; a test looks for these
+        result = f"{DEFECT} {error!r}"
     return partial.overload, result, time.process_time() - started
 
 
@@ -100,6 +103,8 @@ def build(
     for done, (overload, result, _seconds) in enumerate(_results([(p, seed) for p in partials], jobs), 1):
         if isinstance(result, str):
             reasons.setdefault(overload, result)
+            if result.startswith(DEFECT):
+                progress(f"{overload}: {result}")
         else:
             rules.setdefault(overload, []).append(result)
         if done % 100 == 0:

@@ -13,7 +13,7 @@ from graphopt.fuzz.inference.sampling import Samples, Walk
 from graphopt.fuzz.rules.rule import OperatorRule
 
 TOLERATED = 0.97
-"""Of precision, recall and exactness in a check: with a few hundred calls, a rule of 99 % rarely falls below."""
+"""Of precision, recall and exactness: on a few hundred calls, a rule of 99 % rarely falls below."""
 
 
 def partial_of(rule: OperatorRule) -> PartialOperator:
@@ -65,7 +65,8 @@ def _misjudged(rule: OperatorRule, oracle: Oracle, seed: int) -> Iterator[str]:
     )
     for name in ("precision", "recall", "exact"):
         if getattr(figures, name) < TOLERATED:
-            yield f"{name} is {getattr(figures, name):.3f} on {figures.valid} valid and {figures.invalid} invalid calls"
+            calls = f"{figures.valid} valid and {figures.invalid} invalid calls"
+            yield f"{name} is {getattr(figures, name):.3f} on {calls}"
 
 
 def sample(rules: Iterable[OperatorRule], count: int, seed: int) -> list[OperatorRule]:

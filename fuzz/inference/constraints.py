@@ -143,9 +143,9 @@ def _pairs(
             yield equal(a, b), 3.0
             continue
         if (same | (x == 1) | (y == 1)).all():
-            yield AnyOf((equal(a, b), equal(a, ONE))), 2.2
-            yield AnyOf((equal(a, b), equal(b, ONE))), 2.2
-            yield AnyOf((equal(a, b), equal(a, ONE), equal(b, ONE))), 2.1
+            yield AnyOf((equal(a, b), equal(a, ONE))), 2.1
+            yield AnyOf((equal(a, b), equal(b, ONE))), 2.1
+            yield AnyOf((equal(a, b), equal(a, ONE), equal(b, ONE))), 2.3
         lowest = int((x + y).min())
         if -2 <= lowest <= 2:
             yield at_least(add(a, b), Constant(lowest)), 0.8
@@ -164,6 +164,11 @@ def _pairs(
         difference = x - y
         if (difference == difference[0]).all() and 0 < int(difference[0]) <= 8:
             yield equal(a, _offset(b, int(difference[0]))), 2.5
+        if (y > 0).all():
+            pieces = -(-x // y)
+            if (pieces == pieces[0]).all() and pieces[0] > 1:
+                last = subtract(add(a, b), ONE)
+                yield equal(Operation("//", last, b), Constant(int(pieces[0]))), 2.2
         if (y > 0).all() and (x % np.maximum(y, 1) == 0).all():
             yield divisible(a, b), 1.8
         if (y > 0).all() and (x % np.maximum(y * y, 1) == 0).all():
@@ -268,7 +273,8 @@ def cover(found: Sequence[Candidate], columns: Mapping[str, np.ndarray], count: 
         return []
     matrix = np.stack(rejected)
     weights = np.array([candidate.weight for candidate in useful])
-    left, chosen = np.ones(count, dtype=bool), []
+    left = np.ones(count, dtype=bool)
+    chosen: list[Predicate] = []
     while True:
         gain = matrix[:, left].sum(axis=1) * weights
         best = int(gain.argmax())

@@ -87,7 +87,7 @@ class _Search:
             return values @ self.weights
 
     def _extend(self, values: np.ndarray, made: Sequence[Expression], level: _Level, index: int) -> None:
-        keep = []
+        keep: list[int] = []
         for row, key in enumerate(self._keys(values).tolist()):
             if key not in self.seen and len(self.seen) < MAX_BEHAVIOURS:
                 self.seen[key] = (index, len(level.made) + len(keep))

@@ -70,12 +70,15 @@ def judge(
         propose: draws a call that satisfies a system.
         system: the constraints.
     """
+    believed = not oracle.strict
     drawn = walk.run(WALKED, WALKED, 5 * WALKED)
     fresh = Samples(dict(drawn.valid), dict(drawn.invalid))
     for _ in range(PROPOSED):
         values = propose(system)
         if values is not None:
             fresh.add(values, oracle)
+    if believed and oracle.strict:
+        fresh.judge_again(oracle)
     names = oracle.partial.symbols
     valid = [v for v in fresh.valid if v not in seen.valid]
     invalid = [v for v in fresh.invalid if v not in seen.invalid]

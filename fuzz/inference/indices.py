@@ -64,6 +64,6 @@ def _explained(oracle: Oracle, calls: list[Values], index: int) -> Expression | 
         leading.setdefault(rows[:, i].tobytes(), i)
     chosen = sorted(leading.values())
     columns = {name: rows[:, i] for i, name in enumerate(names)}
-    (depends,) = shapes.dependents([names[i] for i in chosen], rows[:, chosen], limits)
-    fitting = shapes.candidates(depends, columns, limits[:, 0])
+    (likely,) = shapes.dependents([names[i] for i in chosen], rows[:, chosen], limits)
+    fitting = shapes.candidates(likely, columns, limits[:, 0])
     return fitting[0] if fitting else None

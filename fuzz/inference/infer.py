@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import TypeVar
 
 from graphopt.fuzz.inference import holdout
 from graphopt.fuzz.inference.admission import dtype_table, instability
@@ -11,7 +13,7 @@ from graphopt.fuzz.inference.learner import MAX_CONSTRAINTS, Learned, Learner
 from graphopt.fuzz.inference.oracle import Oracle, Undecided
 from graphopt.fuzz.inference.partial import PartialOperator, is_size
 from graphopt.fuzz.inference.sampling import Samples, Values, Walk
-from graphopt.fuzz.rules.expressions import Expression
+from graphopt.fuzz.rules.expressions import Constant
 from graphopt.fuzz.rules.rule import ConcreteRecord, HoldOut, OperatorRule
 
 FLOORS = (-2, 0, 1)
@@ -37,7 +39,10 @@ def infer(partial: PartialOperator, seed: int) -> OperatorRule:
     best: tuple[Learned, HoldOut, Samples, int] | None = None
     reason = "no record is in range"
     for floor in FLOORS if any(not is_size(name) for name in partial.attributes) else (1,):
-        attempt = _attempt(partial, oracle, random.Random(f"{seed} {partial.key} {floor}"), floor)
+        try:
+            attempt = _attempt(partial, oracle, random.Random(f"{seed} {partial.key} {floor}"), floor)
+        except Undecided:
+            attempt = None
         if attempt is None:
             continue
         learned, figures, samples = attempt
@@ -49,6 +54,10 @@ def infer(partial: PartialOperator, seed: int) -> OperatorRule:
         raise Uninferable(reason)
     learned, figures, samples, floor = best
     reason = _objection(learned, figures)
+    records = _kept(partial, oracle)
+    if not records:
+        raise Uninferable("no recorded call runs again with other values")
+    complete = [expression for expression in learned.outputs if expression is not None]
     return OperatorRule(
         overload=partial.overload,
         key=partial.key,
@@ -58,10 +67,10 @@ def infer(partial: PartialOperator, seed: int) -> OperatorRule:
         floor=floor,
         constraints=learned.constraints,
         results=partial.output_ranks,
-        outputs=() if None in learned.outputs else _by_result(partial, learned),
+        outputs=_by_result(partial, complete) if len(complete) == len(learned.outputs) else (),
         dtypes=tuple(dtype_table(partial, oracle)),
         index_bounds=index_bounds(oracle, samples),
-        records=_kept(partial, oracle),
+        records=records,
         holdout=figures,
         usable=not reason,
         reason=reason,
@@ -75,14 +84,19 @@ def _attempt(
     count = len(partial.symbols) - len(partial.attributes)
     floors = [1] * count + [floor] * len(partial.attributes)
     seeds = [*partial.records, *partial.invalid]
-    wanted = min(160, 40 + 12 * len(partial.symbols))
-    samples = Walk(oracle, seeds, rng, floors).run(wanted, wanted, 2 * CALLS_PER_SAMPLE * wanted)
+    wanted = min(144, 36 + 9 * len(partial.symbols))
+    walk = Walk(oracle, seeds, rng, floors)
+    samples = walk.run(wanted, wanted, 2 * CALLS_PER_SAMPLE * wanted)
     if not samples.valid:
         return None
     if not partial.symbols:
-        return Learned((), ()), HoldOut(0, 0, 1.0, 1.0, 1.0), samples
+        (sizes,) = samples.valid.values()
+        return Learned((), tuple(map(Constant, sizes))), HoldOut(0, 0, 1.0, 1.0, 1.0), samples
     learner = Learner(oracle, samples, rng, floors)
     learned = learner.learn()
+    if None in learned.outputs:  # perhaps too few calls show what a size depends on
+        walk.run(3 * wanted, len(samples.invalid), 4 * CALLS_PER_SAMPLE * wanted)
+        learned = learner.learn()
     if None in learned.outputs or len(learned.constraints) > MAX_CONSTRAINTS:
         return learned, HoldOut(0, 0, 0.0, 0.0, 0.0), samples
     fresh = Walk(oracle, seeds, rng, floors, holdout.SIZES)
@@ -113,8 +127,11 @@ def _quality(learned: Learned, figures: HoldOut) -> tuple[bool, float]:
     return None not in learned.outputs, min(figures.precision, figures.recall, figures.exact)
 
 
-def _by_result(partial: PartialOperator, learned: Learned) -> tuple[tuple[Expression, ...], ...]:
-    sizes = list(learned.outputs)
+T = TypeVar("T")
+
+
+def _by_result(partial: PartialOperator, sizes: Sequence[T]) -> tuple[tuple[T, ...], ...]:
+    """What belongs to each output size, all in a row, by result."""
     found, at = [], 0
     for rank in partial.output_ranks:
         if rank is not None:
@@ -126,18 +143,9 @@ def _by_result(partial: PartialOperator, learned: Learned) -> tuple[tuple[Expres
 def _kept(partial: PartialOperator, oracle: Oracle) -> tuple[ConcreteRecord, ...]:
     """Some of the recorded calls, evenly spread by size."""
     ordered = sorted(partial.records, key=lambda values: (sum(map(abs, values)), values))
-    step = max(1, -(-len(ordered) // KEPT_RECORDS))
-    found = []
-    for values in ordered[::step]:
-        sizes = _outcome(oracle, values)
-        if sizes is not None:
-            shapes, at = [], 0
-            for rank in partial.output_ranks:
-                if rank is not None:
-                    shapes.append(tuple(sizes[at : at + rank]))
-                    at += rank
-            found.append(ConcreteRecord(values, tuple(shapes)))
-    return tuple(found)
+    found = [(values, sizes) for values in ordered if (sizes := _outcome(oracle, values)) is not None]
+    step = max(1, -(-len(found) // KEPT_RECORDS))
+    return tuple(ConcreteRecord(values, _by_result(partial, sizes)) for values, sizes in found[::step])
 
 
 def _outcome(oracle: Oracle, values: Values) -> tuple[int, ...] | None:

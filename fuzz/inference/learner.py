@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphopt.fuzz.inference import constraints, shapes
-from graphopt.fuzz.inference.oracle import Oracle
+from graphopt.fuzz.inference.oracle import Oracle, Undecided
 from graphopt.fuzz.inference.partial import PartialOperator
-from graphopt.fuzz.inference.sampling import ATTRIBUTES, SIZES, Samples, Values
+from graphopt.fuzz.inference.sampling import ATTRIBUTES, SIZES, SMALL_SIZE, Samples, Values
 from graphopt.fuzz.rules import smt
 from graphopt.fuzz.rules.arguments import SymbolSlot, slots
-from graphopt.fuzz.rules.expressions import Expression, Predicate
+from graphopt.fuzz.rules.expressions import Expression, Predicate, evaluator
 from graphopt.fuzz.rules.solving import ConstraintSystem, negation
 
 ROUNDS = 8
@@ -73,8 +73,12 @@ class Learner:
         self.oracle, self.samples, self.rng = oracle, samples, rng
         self._strict = oracle.strict
         self._valid = list(samples.valid)
+        self._fitted = False
+        self._options: list[list[Expression]] = [[] for _ in next(iter(samples.valid.values()), ())]
+        self._candidates: list[constraints.Candidate] = []
         self.names = oracle.partial.symbols
         self.layout = layout_of(oracle.partial)
+        self._crowded = {name for tensor in self.layout.tensors if len(tensor) >= 4 for name in tensor}
         self.floors = dict(zip(self.names, floors, strict=True))
         self.ranges = {
             name: (floor, LARGEST_SIZE if name in self.layout.sizes else LARGEST_ATTRIBUTE)
@@ -86,6 +90,9 @@ class Learner:
 
         Where an output size has no expression, more samples will not give it one: that is the end, as
         are more than :data:`MAX_CONSTRAINTS`.
+
+        Raises:
+            Undecided: the oracle turned out to be too strict to say anything.
         """
         learned = self._fit()
         for _ in range(ROUNDS):
@@ -108,28 +115,47 @@ class Learner:
         keep = self.rng.choice((0.2, 0.5, 0.8))
         for name in self.names:
             if self.rng.random() > keep:
-                start[name] = self.rng.choice(sizes if name in self.layout.sizes else ATTRIBUTES)
+                start[name] = self.rng.choice(self._drawn(name, sizes))
         found = system.solve(self.rng, start)
         return None if found is None else tuple(found[name] for name in self.names)
+
+    def _drawn(self, name: str, sizes: Sequence[int]) -> Sequence[int]:
+        """What a fresh value of a symbol is drawn from."""
+        if name not in self.layout.sizes:
+            return ATTRIBUTES
+        return [n for n in sizes if n <= SMALL_SIZE] if name in self._crowded else sizes
 
     # One round of learning.
 
     def _fit(self) -> Learned:
+        grown = len(self.samples.valid) != len(self._valid)
         if self.oracle.strict and not self._strict:
-            self._strict = True
+            self._strict = grown = True
             self.samples.judge_again(self.oracle)
-        self._valid = list(self.samples.valid)
+            if not self.samples.valid:
+                raise Undecided
+        if grown or not self._fitted:
+            self._fitted = True
+            self._valid = list(self.samples.valid)
+            self._fit_valid()
+        outputs = tuple(options[0] if options else None for options in self._options)
+        invalid = np.array(list(self.samples.invalid), dtype=np.int64).reshape(-1, len(self.names))
+        failed = {name: invalid[:, i] for i, name in enumerate(self.names)}
+        return Learned(tuple(constraints.cover(self._candidates, failed, len(invalid))), outputs)
+
+    def _fit_valid(self) -> None:
+        """What only valid calls decide: expressions of output sizes, and which predicates always hold."""
         rows = np.array(self._valid, dtype=np.int64)
         targets = np.array([self.samples.valid[v] for v in self._valid], dtype=np.int64)
         columns = {name: rows[:, i] for i, name in enumerate(self.names)}
-        self._options = self._shapes(rows, targets, columns)
-        outputs = tuple(options[0] if options else None for options in self._options)
-        invalid = np.array(list(self.samples.invalid), dtype=np.int64).reshape(-1, len(self.names))
-        found = constraints.candidates(
-            self.names, columns, self.layout, dict.fromkeys(o for o in outputs if o is not None), self.floors
-        )
-        failed = {name: invalid[:, i] for i, name in enumerate(self.names)}
-        return Learned(tuple(constraints.cover(found, failed, len(invalid))), outputs)
+        self._options = [
+            [e for e in options if np.array_equal(np.broadcast_to(evaluator(e)(columns), len(rows)), target)]
+            for options, target in zip(self._options, targets.T, strict=True)
+        ]
+        if not self._options or not all(self._options):
+            self._options = self._shapes(rows, targets, columns)
+        shapes = dict.fromkeys(options[0] for options in self._options if options)
+        self._candidates = constraints.candidates(self.names, columns, self.layout, shapes, self.floors)
 
     def _shapes(
         self, rows: np.ndarray, targets: np.ndarray, columns: Mapping[str, np.ndarray]
@@ -145,11 +171,11 @@ class Learner:
         chosen = sorted(leading.values())
         names = [self.names[i] for i in chosen]
         found, known = [], {}
-        for output, depends in enumerate(shapes.dependents(names, rows[:, chosen], targets)):
-            key = (depends, targets[:, output].tobytes())
+        for output, likely in enumerate(shapes.dependents(names, rows[:, chosen], targets)):
+            key = (*likely, targets[:, output].tobytes())
             if key not in known:
                 few = sorted(n for n in fixed if 2 < n <= 8)
-                known[key] = shapes.candidates(depends, columns, targets[:, output], few)
+                known[key] = shapes.candidates(likely, columns, targets[:, output], few)
             found.append(known[key])
         return found
 
@@ -186,8 +212,6 @@ class Learner:
         return values in self.samples.valid or values in self.samples.invalid
 
     def _explained(self, learned: Learned, values: Values) -> bool:
-        from graphopt.fuzz.rules.expressions import evaluator
-
         assignment = dict(zip(self.names, values, strict=True))
         expected = [None if e is None else evaluator(e)(assignment) for e in learned.outputs]
         return list(self.samples.valid[values]) == expected

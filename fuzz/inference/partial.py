@@ -18,9 +18,15 @@ from graphopt.fuzz.rules.arguments import SymbolSlot, Template, TensorSlot, Torc
 from graphopt.fuzz.rules.rule import TensorInput
 from graphopt.fuzz.traces.record import NotRecorded, Record, TensorSpec, Value, overload_of
 
-_STRUCTURAL = re.compile(r"(^|_)(dims?|dim\d|axis|axes|axis\d|source|destination)(_|$)")
+_STRUCTURAL = re.compile(r"(^|_)(dims?|dim\d|dimension|axis|axes|axis\d|source|destination)(_|$)")
 _ENUMERATIONS = {"reduction", "mode", "interpolation_mode", "padding_mode", "ord", "which"}
-_STRUCTURAL_OF = {"aten.rot90.default": {"k"}, "aten.one_hot.default": {"num_classes"}}
+_STRUCTURAL_OF = {
+    "aten.rot90.default": {"k"},
+    "aten.one_hot.default": {"num_classes"},
+    "aten.chunk.default": {"chunks"},
+    "aten.unsafe_chunk.default": {"chunks"},
+    "aten.tensor_split.sections": {"sections"},
+}
 _COUNTING = ("aten.arange.", "aten.linspace.")
 """Operators whose scalars decide a size."""
 _SIZES = {"size", "shape", "sizes"}
@@ -81,9 +87,16 @@ def _constants(partial: PartialOperator) -> str:
     schema = overload_of(partial.overload)._schema.arguments
     shown = []
     for argument, value in zip(schema, partial.template, strict=True):
-        if value != argument.default_value and not isinstance(value, TensorSlot):
+        if not isinstance(value, TensorSlot) and not _same(value, argument.default_value):
             shown.append(f"{argument.name}={_text(value)}")
     return f"[{', '.join(shown)}]"
+
+
+def _same(value: Template, default: Any) -> bool:
+    """Equal, and of one type: 1, 1.0 and True are three things to an operator."""
+    if isinstance(value, tuple) and isinstance(default, list | tuple):
+        return len(value) == len(default) and all(map(_same, value, default))
+    return type(value) is type(default) and value == default
 
 
 def _text(value: Template) -> str:

@@ -14,8 +14,12 @@ from graphopt.fuzz.inference.oracle import Oracle, Undecided
 
 SIZES = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 23, 24)
 ATTRIBUTES = (-2, -1, 0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13)
+SMALL_SIZE = 12
+"""Of the sizes that are drawn for tensors of four and more axes, which have many elements as it is."""
 LARGEST_SIZE = 240
 """Products of two sizes stay below; larger ones teach nothing and cost time on the CPU."""
+LARGEST_SEED = 4096
+"""Of a recorded call that the walk starts from, such as one of a model with its real number of channels."""
 
 Values = tuple[int, ...]
 
@@ -71,11 +75,13 @@ class Walk:
         sizes: Sequence[int] = SIZES,
     ) -> None:
         self.oracle, self.rng, self.floors, self.sizes = oracle, rng, floors, sizes
-        self.count = sum(len(tensor.sizes) for tensor in oracle.partial.inputs)
+        self.crowded = [len(t.sizes) >= 4 for t in oracle.partial.inputs for _ in t.sizes]
+        self.small = [size for size in sizes if size <= SMALL_SIZE]
+        self.count = len(self.crowded)
         self.samples = Samples()
         self.pool: list[Values] = []
         for seed in seeds:
-            if self._in_range(seed) and seed not in self.samples.valid:
+            if self._in_range(seed, LARGEST_SEED) and seed not in self.samples.valid:
                 if self.samples.add(seed, oracle):
                     self.pool.append(seed)
 
@@ -104,13 +110,15 @@ class Walk:
         recent = self.pool[-12:] if self.rng.random() < 0.5 else self.pool
         return self.rng.choice(recent)
 
-    def _in_range(self, values: Values) -> bool:
+    def _in_range(self, values: Values, largest: int = LARGEST_SIZE) -> bool:
         if any(v < low for v, low in zip(values, self.floors, strict=True)):
             return False
-        return all(abs(v) <= LARGEST_SIZE for v in values)
+        return all(abs(v) <= largest for v in values)
 
     def _fresh(self, index: int) -> int:
-        return self.rng.choice(self.sizes if index < self.count else ATTRIBUTES)
+        if index >= self.count:
+            return self.rng.choice(ATTRIBUTES)
+        return self.rng.choice(self.small if self.crowded[index] else self.sizes)
 
     def _changed(self, values: Values) -> Values:
         rng, new = self.rng, list(values)

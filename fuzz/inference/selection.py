@@ -17,7 +17,7 @@ from graphopt.fuzz.inference.oracle import Oracle
 from graphopt.fuzz.inference.partial import PartialOperator, TensorInput, partial_operators
 from graphopt.fuzz.traces.record import Record
 
-MAX_FLOAT, MAX_SIMPLE, MAX_PROGRAMS = 4, 2, 3
+MAX_FLOAT, MAX_SIMPLE, MAX_PROGRAMS = 3, 2, 2
 """Partial operators of one overload: of floating-point inputs; the same where there are no integer
 attributes and one tensor; and further ones that programs have."""
 LIFTED_SHAPE = (2, 3, 4, 5)

@@ -7,6 +7,7 @@ enumeration.  All that fit are kept, simplest first: counterexamples decide betw
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from graphopt.fuzz.inference.enumeration import enumerated
 from graphopt.fuzz.rules.expressions import Constant, Expression, Operation, Symbol, evaluator
 
 MAX_CANDIDATES = 4
+MAX_BROADCAST = 6
+"""Symbols of which the greatest may be a size."""
 ONE, TWO = Constant(1), Constant(2)
 
 
@@ -44,12 +47,12 @@ def divide(a: Expression, b: Expression) -> Expression:
     return a if b == ONE else Operation("//", a, b)
 
 
-def dependents(names: Sequence[str], rows: np.ndarray, targets: np.ndarray) -> list[tuple[str, ...]]:
-    """For each output size the symbols that it depends on.
+def dependents(names: Sequence[str], rows: np.ndarray, targets: np.ndarray) -> list[list[tuple[str, ...]]]:
+    """For each output size the sets of symbols that it may depend on, likelier ones first.
 
-    Two calls that differ in one symbol and in an output show a dependency.  Where those do not explain
-    all differences (some symbols only change together), what else differs between the closest calls
-    that disagree is added.
+    Two calls that differ in one symbol and in an output show a dependency: they make the first set.
+    Where it does not explain all differences (some symbols only change together), the second has more:
+    what differs between the closest calls that disagree, which may be too much.
 
     Args:
         names: of the columns of ``rows``; no two columns are equal.
@@ -57,18 +60,23 @@ def dependents(names: Sequence[str], rows: np.ndarray, targets: np.ndarray) -> l
         targets: output sizes, one row a call.
     """
     count = targets.shape[1]
-    found: list[set[int]] = [set() for _ in range(count)]
+    shown: list[set[int]] = [set() for _ in range(count)]
     for i in range(len(names)):
         groups: dict[bytes, int] = {}
         others = np.delete(rows, i, axis=1)
         for row in range(len(rows)):
             first = groups.setdefault(others[row].tobytes(), row)
-            for output in np.flatnonzero(targets[first] != targets[row]):
-                found[output].add(i)
-    for output in range(count):
-        while (more := _unexplained(rows, targets[:, output], sorted(found[output]))) is not None:
-            found[output] |= more
-    return [tuple(names[i] for i in sorted(indices)) for indices in found]
+            if first != row:
+                for output in np.flatnonzero(targets[first] != targets[row]).tolist():
+                    shown[output].add(i)
+    found = []
+    for output, indices in enumerate(shown):
+        enough = set(indices)
+        while (more := _unexplained(rows, targets[:, output], sorted(enough))) is not None:
+            enough |= more
+        sets = [indices] if enough == indices else [indices, enough]
+        found.append([tuple(names[i] for i in sorted(chosen)) for chosen in sets])
+    return found
 
 
 def _unexplained(rows: np.ndarray, target: np.ndarray, known: list[int]) -> set[int] | None:
@@ -88,7 +96,7 @@ def _unexplained(rows: np.ndarray, target: np.ndarray, known: list[int]) -> set[
 
 
 def candidates(
-    depends: Sequence[str],
+    likely: Sequence[Sequence[str]],
     columns: Mapping[str, np.ndarray],
     target: np.ndarray,
     constants: Sequence[int] = (),
@@ -96,24 +104,31 @@ def candidates(
     """Expressions that give the target in every row, simplest first; none if there is no such.
 
     Args:
-        depends: the symbols that may occur.
+        likely: sets of symbols that may occur; one is tried after the other.
         columns: their values.
         target: the output size in each row.
         constants: numbers that may occur beside 1 and 2.
     """
-    found: list[Expression] = []
-    seen: set[str] = set()
+    for depends in likely:
+        if found := _fitting(depends, columns, target):
+            return found
+    for depends in likely:
+        if depends and (found := enumerated(depends, columns, target, constants)):
+            return found[:MAX_CANDIDATES]
+    return []
+
+
+def _fitting(
+    depends: Sequence[str], columns: Mapping[str, np.ndarray], target: np.ndarray
+) -> list[Expression]:
+    """The templates that fit."""
+    found: dict[str, Expression] = {}
     for expression in _templates(depends, columns, target):
-        if str(expression) in seen:
-            continue
-        seen.add(str(expression))
         if np.array_equal(np.broadcast_to(evaluator(expression)(columns), target.shape), target):
-            found.append(expression)
+            found.setdefault(str(expression), expression)
             if len(found) == MAX_CANDIDATES:
-                return found
-    if not found and depends:
-        found += enumerated(depends, columns, target, constants)[:MAX_CANDIDATES]
-    return found
+                break
+    return list(found.values())
 
 
 def _templates(
@@ -129,7 +144,9 @@ def _templates(
     yield from _linear(depends, columns, target)
     yield from _monomial(depends, columns, target)
     if len(leaves) >= 2:
-        yield _chain("max", leaves)
+        for count in range(len(leaves), 1, -1):
+            for some in itertools.combinations(leaves[:MAX_BROADCAST], count):
+                yield _chain("max", some)
         yield _chain("min", leaves)
     if len(leaves) == 1:
         yield from _scaled(leaves[0])
@@ -187,16 +204,22 @@ def _monomial(
 
 
 def _scaled(leaf: Expression) -> Iterator[Expression]:
-    """A size times a rational number, rounded down or up."""
-    for q, p in itertools.product(range(1, 9), range(1, 9)):
-        if p != q:
+    """A size times a rational number, rounded down or up; what chunks of a rounded-up part leave over."""
+    for q, p in itertools.product(range(1, 11), range(1, 21)):
+        if math.gcd(p, q) == 1:
             scaled = multiply(Constant(p), leaf)
             yield divide(scaled, Constant(q))
             yield divide(add(scaled, Constant(q - 1)), Constant(q))
+    for q in range(2, 9):
+        chunk = divide(add(leaf, Constant(q - 1)), Constant(q))
+        yield subtract(leaf, multiply(Constant(q - 1), chunk))
 
 
 def _roles(leaves: Sequence[Expression]) -> Iterator[tuple[Expression, ...]]:
-    """Size, kernel, stride, padding, dilation: each way that uses every leaf once; a stride may be the kernel."""
+    """Size, kernel, stride, padding, dilation: each way that uses every leaf once.
+
+    A stride that is not given may be the kernel.
+    """
     for chosen in itertools.permutations(leaves, 2):
         rest = [leaf for leaf in leaves if leaf not in chosen]
         for places in itertools.permutations(range(3), len(rest)) if len(rest) <= 3 else ():
@@ -239,11 +262,12 @@ def _slices(leaves: Sequence[Expression]) -> Iterator[Expression]:
     for order in itertools.permutations(leaves):
         extent, end, *rest = order
         last = Operation("min", extent, end)
-        for begin, step in {
-            0: [(Constant(0), ONE)],
-            1: [(rest[0], ONE), (Constant(0), rest[0])] if len(rest) == 1 else [],
-            2: [(rest[0], rest[1])] if len(rest) == 2 else [],
-        }[len(rest)]:
+        begins: list[tuple[Expression, Expression]] = [(Constant(0), ONE)]
+        if len(rest) == 1:
+            begins = [(rest[0], ONE), (Constant(0), rest[0])]
+        elif len(rest) == 2:
+            begins = [(rest[0], rest[1])]
+        for begin, step in begins:
             length = subtract(last, begin)
             yield length if step == ONE else divide(subtract(add(length, step), ONE), step)
 

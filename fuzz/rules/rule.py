@@ -152,12 +152,7 @@ class OperatorRule:
             start = {**self._start(rng), **bindings}
             found = self.system.solve(rng, start, bound)
             if found is not None:
-                ranks = tuple(rank for rank in self.results if rank is not None)
-        if self.outputs and tuple(map(len, self.outputs)) != ranks:
-            found.append("expressions do not fit the ranks of the results")
-        if self.usable and (not self.outputs and ranks or not self.records):
-            found.append("it is usable and has no expressions or records")
-        return found
+                return found
         return self.system.prove(rng, bindings, start)
 
     def _start(self, rng: random.Random) -> dict[str, int]:
@@ -222,4 +217,9 @@ class OperatorRule:
             found.append("tensors of the template are not the inputs")
         if any(len(record.values) != len(self.symbols) for record in self.records):
             found.append("a record has another number of values")
+        ranks = tuple(rank for rank in self.results if rank is not None)
+        if self.outputs and tuple(map(len, self.outputs)) != ranks:
+            found.append("expressions do not fit the ranks of the results")
+        if self.usable and (not self.outputs and ranks or not self.records):
+            found.append("it is usable and has no expressions or records")
         return found

@@ -16,7 +16,7 @@ from graphopt.fuzz.traces.recorder import Recorder
 DTYPES = (torch.float32, torch.int64, torch.bool)
 """One of each class of dtypes."""
 MAX_SAMPLES = {torch.float32: 48, torch.int64: 12, torch.bool: 8}
-"""Samples of an entry, evenly spread over those that it has.  Counted, not timed: traces are the same on every machine."""
+"""Samples of an entry, evenly spread.  They are counted, not timed: traces are the same on every machine."""
 MAX_GENERATED = 400
 """Samples that are drawn at most; some entries have tens of thousands."""
 MAX_SECONDS = 20.0

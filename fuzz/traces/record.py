@@ -23,7 +23,7 @@ class TensorSpec:
 
 
 Value = Any
-"""A :class:`TensorSpec`, a number, string, dtype, layout, device or memory format, None, or a tuple of these."""
+"""A :class:`TensorSpec`, number, string, dtype, memory format, None, or a tuple of these."""
 
 
 class NotRecorded(Exception):
