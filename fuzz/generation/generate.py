@@ -8,7 +8,7 @@ from collections.abc import Callable
 from graphopt.errors import GraphoptError
 from graphopt.fuzz.cases import FuzzCase
 from graphopt.fuzz.generation.choices import RandomChoices, weighted
-from graphopt.fuzz.generation.context import Growing, around, drawn_pattern, of_operators
+from graphopt.fuzz.generation.context import Growing, around, around_block, drawn_pattern, of_operators
 from graphopt.fuzz.generation.dynamic import name_an_axis, with_axes_that_export
 from graphopt.fuzz.generation.finish import add_unused_input, choose_outputs, lay_out_inputs, needed_by
 from graphopt.fuzz.generation.options import Options
@@ -39,9 +39,11 @@ def generate(
     source = weighted(RandomChoices(root_seed, index, "source"), options.sources)
 
     def grow(sketch: Sketch) -> Growing | None:
+        if source == "template" and sketch.choices.chance(options.block):
+            return around_block(sketch, options)
         if source == "template":
             return around(sketch, drawn_pattern(sketch, options), options)
-        return of_operators(sketch, options)
+        return of_operators(sketch, source, options)
 
     case = _first(grow, root_seed, index, options, dropped)
     if case is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from graphopt.fuzz.rules import DEFAULT_PATH
 
 Source = Literal["recorded", "inferred", "template", "written"]
 
@@ -11,6 +13,14 @@ SOURCES: tuple[Source, ...] = ("recorded", "inferred", "template", "written")
 """Where operators come from: calls recorded from torch's own tests and from models; inferred rules, solved
 for what stands in the graph; templates of rewrite rules and of blocks of models; and the written table
 of :mod:`graphopt.fuzz.generation.specs`."""
+
+
+def default_sources() -> tuple[tuple[Source, float], ...]:
+    """A third each of recorded and inferred operators and templates; of the written table, while there is
+    no file of rules."""
+    if DEFAULT_PATH.exists():
+        return (("recorded", 1.0), ("inferred", 1.0), ("template", 1.0))
+    return (("written", 2.0), ("template", 1.0))
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class Options:
     """
 
     operators: tuple[int, int] = (4, 10)
-    sources: tuple[tuple[Source, float], ...] = (("written", 2.0), ("template", 1.0))
+    sources: tuple[tuple[Source, float], ...] = field(default_factory=default_sources)
     dtypes: tuple[tuple[str, float], ...] = (
         ("float32", 12.0),
         ("float16", 2.0),
