@@ -36,34 +36,72 @@ class Catch:
     label: str = ""
 
 
-def hunt(variant: Variant, source: Source, limit: int) -> Catch:
-    """Runs cases of a source with a mistake planted until an oracle finds something.
+class Hunter:
+    """Looks for mistakes in the cases of one source.
 
-    Cases that cannot reach the component count and are not run.  Those with which the unchanged code has a
-    problem too prove nothing.
+    What the right passes make of a case is kept: where a wrong one makes the same, there is nothing to find,
+    and only the rule's own expectation is looked at.
+
+    Args:
+        source: of the cases; each is drawn once.
     """
-    oracles = oracles_of(variant.stage)
-    tried, start = 0, 0
-    while start < limit:
-        # Cases are drawn before the mistake is planted: the generator stands on the same code.
-        found: tuple[int, FuzzCase, Problem] | None = None
-        cases = [(i, source(i)) for i in range(start, min(start + _CHUNK, limit))]
-        start += len(cases)
-        with variant.planted():
-            for index, case in cases:
-                if case is None or not concerns(variant, case.graph):
-                    continue
-                tried += 1
-                problem = next(problems(case, oracles), None)
-                if problem is not None:
-                    found = (index, case, problem)
-                    break
-        if found is not None:
-            index, case, problem = found
-            if next(problems(case, oracles), None) is None:
-                return Catch(index + 1, tried, problem, case.label)
-            start = index + 1
-    return Catch(None, tried)
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._cases: dict[int, FuzzCase | None] = {}
+        self._right: dict[int, str | None] = {}
+
+    def hunt(self, variant: Variant, limit: int) -> Catch:
+        """Runs cases with a mistake planted until an oracle finds something.
+
+        Cases that cannot reach the component count and are not run.  Those with which the unchanged code has
+        a problem too prove nothing.
+        """
+        oracles = oracles_of(variant.stage)
+        tried, start = 0, 0
+        while start < limit:
+            # Cases are drawn before the mistake is planted: the generator stands on the same code.
+            numbers = range(start, min(start + _CHUNK, limit))
+            cases = [(i, case) for i in numbers if (case := self._seen_by(variant, i)) is not None]
+            start = numbers.stop
+            found: tuple[int, FuzzCase, Problem] | None = None
+            with variant.planted():
+                for index, case in cases:
+                    tried += 1
+                    problem = self._first_problem(variant, index, case, oracles)
+                    if problem is not None:
+                        found = (index, case, problem)
+                        break
+            if found is not None:
+                index, case, problem = found
+                if next(problems(case, oracles), None) is None:
+                    return Catch(index + 1, tried, problem, case.label)
+                start = index + 1
+        return Catch(None, tried)
+
+    def _seen_by(self, variant: Variant, index: int) -> FuzzCase | None:
+        if index not in self._cases:
+            self._cases[index] = self._source(index)
+        case = self._cases[index]
+        if case is None or not concerns(variant, case.graph):
+            return None
+        if variant.stage == "passes" and index not in self._right:
+            self._right[index] = _result(Subject(case))
+        return case
+
+    def _first_problem(
+        self, variant: Variant, index: int, case: FuzzCase, oracles: tuple[Oracle, ...]
+    ) -> Problem | None:
+        subject = Subject(case)
+        if variant.stage == "passes" and _result(subject) == self._right[index]:
+            oracles = tuple(o for o in oracles if o.name == "firing")
+        return next(_problems(subject, oracles), None)
+
+
+def _result(subject: Subject) -> str | None:
+    """What the passes made of a case: structure, weights and signature; None where they failed."""
+    program = subject.outcome.program
+    return None if program is None else program.structural_hash()
 
 
 def concerns(variant: Variant, graph: Graph) -> bool:
@@ -73,7 +111,10 @@ def concerns(variant: Variant, graph: Graph) -> bool:
 
 def problems(case: FuzzCase, oracles: tuple[Oracle, ...]) -> Iterator[Problem]:
     """What is wrong with a case, by some oracles."""
-    subject = Subject(case)
+    return _problems(Subject(case), oracles)
+
+
+def _problems(subject: Subject, oracles: tuple[Oracle, ...]) -> Iterator[Problem]:
     for oracle in oracles:
         if oracle.applies(subject):
             yield from oracle.check(subject)
@@ -99,14 +140,14 @@ def generated(root_seed: int) -> Source:
     def case(index: int) -> FuzzCase:
         return generate(root_seed, index, Options(dynamic=0.0, passes=pipeline(root_seed, index)))
 
-    return _kept(case)
+    return case
 
 
 def uniform(root_seed: int) -> Source:
     """Cases of uniform random generation."""
     from graphopt.fuzz.selfcheck.uniform import uniform_case
 
-    return _kept(lambda index: uniform_case(root_seed, index, pipeline(root_seed, index)))
+    return lambda index: uniform_case(root_seed, index, pipeline(root_seed, index))
 
 
 def pipeline(root_seed: int, index: int) -> tuple[str, ...]:
@@ -120,15 +161,3 @@ def pipeline(root_seed: int, index: int) -> tuple[str, ...]:
         return ("cleanup{training=true}",)
     parts = sorted(set(BUILTIN) - {"cleanup"})
     return tuple(draw.sample(parts, draw.randint(1, 3)))
-
-
-def _kept(source: Source) -> Source:
-    """The same, and drawn once: all mistakes are looked for in the same cases."""
-    known: dict[int, FuzzCase | None] = {}
-
-    def case(index: int) -> FuzzCase | None:
-        if index not in known:
-            known[index] = source(index)
-        return known[index]
-
-    return case
