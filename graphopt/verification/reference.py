@@ -300,7 +300,7 @@ def _overflow(value: Any, dtype: torch.dtype | None) -> Any:
     if dtype == torch.float64 or value.dtype != torch.float64:
         return value
     largest = torch.finfo(dtype).max * (1 + unit_roundoff(dtype))
-    low, high = torch.aminmax(value)
+    low, high = torch.aminmax(value.detach())
     if -largest < float(low) and float(high) < largest:
         return value
     infinity = torch.full((), float("inf"), dtype=value.dtype)
