@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from functools import cached_property
 
 import torch
@@ -41,7 +42,7 @@ class Subject:
     @cached_property
     def pipeline(self) -> tuple[Pass, ...]:
         """The passes of the case."""
-        return tuple(build_pipeline(list(self.case.passes)))
+        return _pipeline(self.case.passes)
 
     @cached_property
     def before(self) -> tuple[str, str]:
@@ -59,3 +60,9 @@ class Subject:
         """Whether the pipeline ran to its end and changed something."""
         result = self.outcome.result
         return result is not None and any(r.changed for r in result.records)
+
+
+@functools.lru_cache(maxsize=64)
+def _pipeline(passes: tuple[str, ...]) -> tuple[Pass, ...]:
+    """Built once: passes do not change, and they keep their compiled patterns."""
+    return tuple(build_pipeline(list(passes)))

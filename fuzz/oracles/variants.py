@@ -1,58 +1,80 @@
 """The same program written down in another way: what passes make of it must be the same too.
 
-Values have other names, calls stand in another legal order, and the inputs are called something else.
-Where the pipeline drops dead code first, there is some.
+Values have other names and calls stand in another legal order; where the pipeline drops dead code first,
+there is some.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 
-from graphopt.errors import GraphoptError
+import torch
+from torch import fx
+
+from graphopt._torch import LazyGraphModule
 from graphopt.fuzz.findings import Problem, Signature
-from graphopt.fuzz.graphs import Call, Graph, Ref, build_program
 from graphopt.fuzz.oracles.oracle import Cost
 from graphopt.fuzz.oracles.running import culprit, exception_problem, run_passes
 from graphopt.fuzz.oracles.subject import Subject
 from graphopt.ir.program import Program
+from graphopt.ir.provenance import origin, set_origin
 from graphopt.passmanager.base import Pass, flatten
 
+aten = torch.ops.aten
 
-def renamed(graph: Graph, seed: int) -> Graph:
-    """Other names for inputs and calls; weights keep theirs, which they are drawn by."""
-    order = list(range(len(graph.inputs) + len(graph.calls)))
+
+def renamed(program: Program, seed: int) -> Program:
+    """Other names for all values but the inputs, whose names are the interface."""
+    nodes = list(program.graph.nodes)
+    order = list(range(len(nodes)))
     random.Random(seed).shuffle(order)
-    names = [leaf.name for leaf in graph.inputs] + [call.name for call in graph.calls]
-    return graph.renamed({name: f"v{i}_{name[:3]}" for name, i in zip(names, order, strict=True)})
+    return _rewritten(program, nodes, {n: f"v{i}" for n, i in zip(nodes, order, strict=True)})
 
 
-def reordered(graph: Graph, seed: int) -> Graph:
+def reordered(program: Program, seed: int) -> Program:
     """The calls in another order in which each reads only what stands before it."""
     generator = random.Random(seed)
-    known = {leaf.name for leaf in graph.leaves}
-    waiting, placed = list(graph.calls), []
+    nodes = list(program.graph.nodes)
+    placed = [n for n in nodes if n.op == "placeholder"]
+    known, waiting = set(placed), [n for n in nodes if n.op not in ("placeholder", "output")]
     while waiting:
-        ready = [c for c in waiting if known.issuperset(c.uses)]
-        chosen = generator.choice(ready)
+        chosen = generator.choice([n for n in waiting if known.issuperset(n.all_input_nodes)])
         waiting.remove(chosen)
         placed.append(chosen)
-        known.add(chosen.name)
-    return replace(graph, calls=tuple(placed))
+        known.add(chosen)
+    return _rewritten(program, [*placed, program.graph.output_node()], {})
 
 
-def with_dead_code(graph: Graph, seed: int) -> Graph:
+def with_dead_code(program: Program, seed: int) -> Program:
     """Calls that no output needs, on values that others need."""
-    generator = random.Random(seed)
-    floats = [x.name for x in graph.inputs if x.dtype.startswith(("float", "bfloat"))]
+    floats = [
+        n for n in program.graph.nodes
+        if isinstance(v := n.meta.get("val"), torch.Tensor) and v.dtype.is_floating_point
+    ]  # fmt: skip
+    copied = _rewritten(program, list(program.graph.nodes), {})
     if not floats:
-        return graph
-    first = Call("dead_a", "aten.mul.Tensor", (Ref(generator.choice(floats)), Ref(generator.choice(floats))))
-    if first.uses[0] != first.uses[1]:  # their shapes need not go together
-        first = replace(first, arguments=(first.arguments[0],) * 2)
-    second = Call("dead_b", "aten.exp.default", (Ref("dead_a"),))
-    return replace(graph, calls=(first, second, *graph.calls))
+        return copied
+    name = random.Random(seed).choice(floats).name
+    used = next(n for n in copied.graph.nodes if n.name == name)
+    with copied.graph.inserting_before(copied.graph.output_node()):
+        dead = copied.graph.call_function(aten.exp.default, (used,))
+    dead.meta["val"] = used.meta["val"]  # of the same shape and dtype
+    set_origin(dead, origin(used))
+    return copied
+
+
+def _rewritten(program: Program, order: Sequence[fx.Node], names: Mapping[fx.Node, str]) -> Program:
+    """A copy whose nodes stand in another order, and some of which are called something else."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in order:
+        arguments = fx.map_arg((node.args, node.kwargs), copies.__getitem__)
+        kept = node.op in ("placeholder", "output")
+        name = node.name if kept else names.get(node, node.name)
+        copies[node] = graph.create_node(node.op, node.target, *arguments, name=name)
+        copies[node].meta = dict(node.meta)
+    return program.replaced(graph_module=LazyGraphModule(program.graph_module, graph))
 
 
 class Variants:
@@ -65,41 +87,38 @@ class Variants:
     cost: Cost = "milliseconds"
 
     def applies(self, subject: Subject) -> bool:
-        return subject.outcome.program is not None and not subject.case.graph.sizes
+        return subject.outcome.program is not None
 
     def check(self, subject: Subject) -> Iterator[Problem]:
-        graph, seed = subject.case.graph, subject.case.seed
-        expected = _digest(subject.outcome.program, subject.program)
+        seed, program = subject.case.seed, subject.program
+        assert subject.outcome.program is not None
+        expected = subject.outcome.program.structural_hash()
         steps = {"renaming": renamed, "reordering": reordered}
         if _drops_dead_code_first(subject.pipeline):
             steps["dead-code"] = with_dead_code
-        together = graph
+        together = program
         for step in steps.values():
             together = step(together, seed)
         if self._same(subject, together, expected):
             return
-        if not self._same(subject, graph, expected):
-            yield self._problem(subject, graph, "nondeterministic", "two runs on one program differ")
+        if not self._same(subject, program, expected):
+            yield self._problem(subject, program, "nondeterministic", "two runs on one program differ")
             return
         for kind, step in steps.items():
-            variant = step(graph, seed)
+            variant = step(program, seed)
             if not self._same(subject, variant, expected):
                 yield self._problem(subject, variant, kind, f"the result depends on {kind}")
                 return
         yield self._problem(subject, together, "variant", "the result depends on how the graph is written")
 
     @staticmethod
-    def _same(subject: Subject, graph: Graph, expected: str) -> bool:
-        program = build_program(graph, subject.case.seed)
+    def _same(subject: Subject, program: Program, expected: str) -> bool:
         after = run_passes(program, subject.pipeline).program
-        return after is not None and _digest(after, subject.program) == expected
+        return after is not None and after.structural_hash() == expected
 
-    def _problem(self, subject: Subject, variant: Graph, kind: str, words: str) -> Problem:
+    def _problem(self, subject: Subject, variant: Program, kind: str, words: str) -> Problem:
         """Looks for the first pass whose results differ on programs that do not yet."""
-        try:
-            one, other = subject.program, build_program(variant, subject.case.seed)
-        except GraphoptError as error:
-            return exception_problem("fuzz", self.name, error)
+        one, other = subject.program, variant
         for item in flatten(subject.pipeline):
             first, second = run_passes(one, [item]), run_passes(other, [item])
             if second.error is not None and first.error is None:
@@ -107,16 +126,10 @@ class Variants:
             if first.program is None or second.program is None:
                 break
             one, other = first.program, second.program
-            if _digest(one, subject.program) != _digest(other, subject.program):
+            if one.structural_hash() != other.structural_hash():
                 return Problem(Signature(item.name, self.name, kind), f"{item.name}: {words}")
         names = "+".join(p.name for p in subject.pipeline)
         return Problem(Signature(names, self.name, kind), f"{names}: {words}")
-
-
-def _digest(program: Program | None, original: Program) -> str:
-    """The structural hash with the original's names of inputs and outputs."""
-    assert program is not None
-    return program.replaced(signature=original.signature).structural_hash()
 
 
 def _drops_dead_code_first(passes: Sequence[Pass]) -> bool:

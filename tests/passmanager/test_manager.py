@@ -171,3 +171,15 @@ def test_a_broken_program_is_refused_before_the_first_pass(program: Program) -> 
     planted.BREAKS["values"](program)
     with pytest.raises(PassError, match="invariant 'values'"):
         PassManager("test-nothing").run(program)
+
+
+def test_dead_code_that_a_pass_drops_stays_dropped(program: Program) -> None:
+    """Only the nodes tell: the structural hash is of what the outputs need."""
+    before = program.copy()
+    used = before.output_nodes[0]
+    with before.graph.inserting_after(used):
+        dead = before.graph.call_function(torch.ops.aten.neg.default, (used,))
+    dead.meta["val"] = used.meta["val"]
+    result = PassManager("dead-code").run(before)
+    assert result.records[0].changed
+    assert "neg" in str(before) and "neg" not in str(result.program)
