@@ -10,7 +10,7 @@ WORKERS ?= 2
 CASES ?= 60
 PYTEST_ARGS ?=
 
-.PHONY: help demo test lint types conformance sanitize kernel-fuzz test-wheel tables clean
+.PHONY: help demo test lint types conformance sanitize kernel-fuzz rules test-wheel tables clean
 
 help:
 	@echo "make demo        set up, compile and verify PP-OCRv4's text detector, run it on a photograph"
@@ -19,6 +19,7 @@ help:
 	@echo "make conformance run ONNX's backend tests that are known to pass"
 	@echo "make sanitize    run generated C under AddressSanitizer"
 	@echo "make kernel-fuzz compile random kernels and compare them with their programs"
+	@echo "make rules       infer the rules of ATen operators again, and their tables in docs/"
 	@echo "make test-wheel  run the tests from the built wheel in an empty folder"
 	@echo "make tables      measure the tables in docs/ again"
 
@@ -55,6 +56,10 @@ sanitize: $(VENV)/installed-dev
 
 kernel-fuzz: $(VENV)/installed-dev
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.kernel_fuzz --cases $(CASES)
+
+rules: $(VENV)/installed-dev
+	$(ONE_THREAD) $(BIN)/python -m graphopt.fuzz.inference --write fuzz/rules.json \
+		--document docs/rule_inference.md --jobs $(WORKERS)
 
 test-wheel: $(VENV)/installed-dev
 	VENV=$(abspath $(VENV)) WHEEL_VENV=$(abspath $(WHEEL_VENV)) PYTHON=$(PYTHON) WORKERS=$(WORKERS) \

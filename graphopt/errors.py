@@ -48,6 +48,7 @@ CODES: dict[str, str] = {
     "GO-3008": "pickled checkpoint refused",
     "GO-3010": "inputs do not match the signature",
     "GO-3011": "artifact file is damaged or foreign",
+    "GO-3012": "file of operator rules is malformed",
     "GO-4000": "pass failed",
     "GO-4001": "pass broke an invariant of the program",
     "GO-4002": "pass requirements not met",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from graphopt.fuzz.cases import Expectation, Origin
 from graphopt.fuzz.generation import patterns
 from graphopt.fuzz.generation.embedding import embed
-from graphopt.fuzz.generation.growth import grow_after, grow_before, start
+from graphopt.fuzz.generation.growth import grow_after, grow_again, grow_before, start
 from graphopt.fuzz.generation.options import Options
 from graphopt.fuzz.generation.patterns import Pattern
 from graphopt.fuzz.generation.sketch import Sketch
@@ -17,6 +17,9 @@ _FED = 0.4
 
 _READ = 0.8
 """Probability that the context reads a template's result at once."""
+
+_AGAIN = 0.08
+"""Probability that an operator is one that the graph has, with the same weights."""
 
 
 @dataclass
@@ -94,7 +97,9 @@ def around(sketch: Sketch, pattern: Pattern, options: Options) -> Growing | None
 
 def _extend(sketch: Sketch, operators: int, options: Options) -> None:
     for _ in range(operators):
-        if sketch.choices.chance(options.backward):
+        if sketch.choices.chance(_AGAIN):
+            grow_again(sketch)
+        elif sketch.choices.chance(options.backward):
             grow_before(sketch)
         else:
             grow_after(sketch)

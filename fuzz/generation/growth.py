@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from graphopt.fuzz.generation.choices import weighted
 from graphopt.fuzz.generation.sketch import Shape, Sketch, Value
 from graphopt.fuzz.generation.specs import FAMILIES, Spec
 from graphopt.fuzz.generation.specs.elementwise import ACTIVATIONS, UNARY
-from graphopt.fuzz.graphs import Ref
+from graphopt.fuzz.graphs import Call, Ref
 
 _TRIES = 12
 _AT_ANY_SIZE = frozenset((*ACTIVATIONS, *UNARY))
 """Operators whose arguments hold no sizes."""
 
+_RANKS = ((2, 2.0), (3, 2.5), (4, 4.0), (1, 1.0), (5, 0.5), (0, 0.3))
 _BATCHES = ((2, 4.0), (1, 2.0), (3, 2.0), (5, 1.0), (0, 0.3))
 
 
-def first_shape(sketch: Sketch) -> Shape:
+def first_shape(sketch: Sketch, ranks: Sequence[int] | None = None) -> Shape:
     """A shape for an input: mostly a batch of rows, sequences or images."""
     batch = weighted(sketch.choices, _BATCHES)
-    rank = weighted(sketch.choices, ((2, 2.0), (3, 2.5), (4, 4.0), (1, 1.0), (5, 0.5), (0, 0.3)))
+    rank = weighted(sketch.choices, [(r, w) for r, w in _RANKS if ranks is None or r in ranks])
     if rank == 4:  # at most 5 * 9 * 9 * 10 elements
         size = sketch.size(3, 9)
         wide = size if sketch.choices.chance(0.6) else sketch.size(1, 10)
@@ -79,6 +81,28 @@ def grow_before(sketch: Sketch) -> bool:
         if sketch.attempt_before(leaf.name, partial(back, sketch, shape, leaf.dtype)):
             return True
     return False
+
+
+def grow_again(sketch: Sketch) -> Ref | None:
+    """Adds a call once more, with the same weights: on the same value, or on another one."""
+    calls = [c for c in sketch.calls if _may_be_repeated(sketch, c)]
+    if not calls or sketch.sizes:
+        return None
+    call = sketch.choices.one_of(calls)
+    first = call.arguments[0]
+    assert isinstance(first, Ref)
+    value = sketch.value(first)
+    others = [v for v in sketch.tensors() if v.rank == value.rank and v.dtype == value.dtype]
+    if others and sketch.choices.chance(0.7):
+        first = sketch.choices.one_of(others).ref
+    return sketch.attempt(
+        lambda: sketch.call(call.operator, first, *call.arguments[1:], **dict(call.keywords))
+    )
+
+
+def _may_be_repeated(sketch: Sketch, call: Call) -> bool:
+    known = bool(call.arguments) and isinstance(call.arguments[0], Ref)
+    return known and "getitem" not in call.operator and not sketch.closed & {call.name, *call.uses}
 
 
 def fits(sketch: Sketch, spec: Spec, value: Value) -> bool:

@@ -32,6 +32,9 @@ FLOATS = ("float32", "float64", "float16", "bfloat16")
 INTEGERS = ("int64", "int32", "int8", "uint8")
 
 _LARGEST_RANK = 6
+_SHARED = 0.5
+"""Probability that a weight is one that the graph has already, where one fits."""
+
 _named = lru_cache(maxsize=None)(operator_named)
 
 
@@ -176,7 +179,7 @@ class Sketch:
         return self._weight(_leaf("", shape, dtype, "constant", values, **ranges))
 
     def _weight(self, wanted: Leaf) -> Ref:
-        if self.choices.chance(0.25):
+        if self.choices.chance(_SHARED):
             for leaf in self.leaves.values():
                 if leaf.name not in self.closed and replace(leaf, name="") == wanted:
                     return Ref(leaf.name)
