@@ -9,69 +9,18 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import os
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from graphopt.errors import did_you_mean
 from graphopt.fuzz.known import KnownIssue, known_issues
+from graphopt.fuzz.known.scripts import run_script
 
-STILL_THERE, FIXED, BROKEN = "still there", "fixed", "broken"
 _SECONDS = 300.0
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one script.
-
-    Attributes:
-        status: ``still there`` | ``fixed`` | ``broken``: neither, since the script failed otherwise.
-        detail: its last line.
-        other_versions: packages that are not of the version in which the bug was seen.
-    """
-
-    issue: KnownIssue
-    status: str
-    detail: str
-    seconds: float
-    other_versions: tuple[str, ...]
-
-
-def run(issue: KnownIssue) -> Outcome:
-    """Runs the script of one issue, in an empty folder."""
-    start = time.perf_counter()
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            done = subprocess.run(
-                [sys.executable, "-P", str(issue.script)],
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=_SECONDS,
-                check=False,
-            )
-            status, output, errors = done.returncode, done.stdout, done.stderr
-        except subprocess.TimeoutExpired:
-            status, output, errors = -1, "", f"no end after {_SECONDS:.0f} s"
-    lines = output.strip().splitlines() or [""]
-    # A script that fails for another reason ends with status 1 too, but does not say so.
-    if status == 1 and lines[-1].startswith(STILL_THERE):
-        word, detail = STILL_THERE, lines[-1].removeprefix(f"{STILL_THERE}: ")
-    elif status == 0:
-        word, detail = FIXED, lines[-1]
-    else:
-        word, detail = BROKEN, (errors.strip().splitlines() or [f"exit status {status}"])[-1]
-    return Outcome(issue, word, detail, time.perf_counter() - start, other_versions(issue))
-
-
-def other_versions(issue: KnownIssue) -> tuple[str, ...]:
+def other_versions(issue: KnownIssue) -> list[str]:
     """Packages whose installed version is not the one in which the bug was seen."""
     found = []
     for package, seen in issue.versions.items():
@@ -81,7 +30,7 @@ def other_versions(issue: KnownIssue) -> tuple[str, ...]:
             installed = "absent"
         if installed != seen:
             found.append(f"{package} {installed} (seen in {seen})")
-    return tuple(found)
+    return found
 
 
 _INTRODUCTION = """\
@@ -131,17 +80,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these issues")
     parser.add_argument("--write", metavar="FILE", help="write the page")
     options = parser.parse_args(arguments)
-    outcomes = []
+    by_status: dict[str, list[str]] = {}
     for issue in chosen(options.names):
-        outcome = run(issue)
-        outcomes.append(outcome)
-        versions = f" [{', '.join(outcome.other_versions)}]" if outcome.other_versions else ""
+        result = run_script(issue.script.read_text(encoding="utf-8"), _SECONDS)
+        by_status.setdefault(result.status, []).append(issue.id)
+        versions = f" [{', '.join(other)}]" if (other := other_versions(issue)) else ""
         print(
-            f"{outcome.status:11} {outcome.seconds:5.1f} s  {issue.id}: {outcome.detail}{versions}",
-            flush=True,
+            f"{result.status:11} {result.seconds:5.1f} s  {issue.id}: {result.detail}{versions}", flush=True
         )
-    fixed = [o.issue.id for o in outcomes if o.status == FIXED]
-    broken = [o.issue.id for o in outcomes if o.status == BROKEN]
+    fixed, broken = by_status.get("gone"), by_status.get("broken")
     if fixed:
         print(f"gone, so their workarounds and entries can go: {', '.join(fixed)}", file=sys.stderr)
     if broken:

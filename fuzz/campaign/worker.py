@@ -102,12 +102,12 @@ class _Worker:
             self.send({"record": each.record().to_dict(), "behaviour": each.behaviour.to_dict()})
 
     def _run_scripts(self, chunk: Any, places: list[int]) -> None:
-        from graphopt.fuzz.campaign.scripts import run_script
+        from graphopt.fuzz.campaign.scripts import script_record
 
         for place in places:
             name, source = chunk.scripts[place]
             self._note(chunk.indices[place], "script", name)
-            record = run_script(chunk.indices[place], name, source, self.settings.timeout)
+            record = script_record(chunk.indices[place], name, source, self.settings.timeout)
             self.send({"record": record.to_dict(), "behaviour": {}})
 
     def reduce(self, task: dict[str, Any]) -> None:

@@ -59,6 +59,7 @@ class Judge:
         self.steps: list[Step] = []
         self.accepted: tuple[FuzzCase, Problem] | None = None
         self._answers: dict[str, Problem | None] = {}
+        self._running: dict[str, bool] = {}
         self._finite = signature.kind != "nan"
 
     def __call__(self, candidate: FuzzCase, words: str) -> bool:
@@ -80,6 +81,12 @@ class Judge:
 
         A case that kills its process is only built.
         """
+        key = json.dumps(candidate.to_dict(), sort_keys=True)
+        if key not in self._running:
+            self._running[key] = self._runs(candidate)
+        return self._running[key]
+
+    def _runs(self, candidate: FuzzCase) -> bool:
         try:
             program = build_program(candidate.graph, candidate.seed)
             if self.signature.kind in ("crash", "timeout"):
@@ -92,7 +99,7 @@ class Judge:
 
     def confirm(self, case: FuzzCase) -> bool:
         """Whether the case to start with has the problem; its infinities, if any, are then allowed."""
-        self._finite = self._finite and self.runs(case)
+        self._finite = self._finite and self._runs(case)
         problem = self._asked(case, "the case as it was found")
         self.accepted = (case, problem) if problem else None
         return problem is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphopt.errors import UsageError, did_you_mean
+from graphopt.fuzz.findings import Signature
 from graphopt.fuzz.oracles import Oracle
 
 BACKENDS = ("ort", "cpu")
@@ -26,3 +27,20 @@ def oracle_named(name: str) -> Oracle:
     if name not in oracles:
         raise UsageError(f"there is no oracle {name!r}", hint=did_you_mean(name, oracles))
     return oracles[name]
+
+
+def oracle_for(signature: Signature, name: str) -> Oracle:
+    """The oracle that sees a finding again: where the finding is a crash, one in another process.
+
+    Args:
+        name: of the oracle that saw it first.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    from graphopt.fuzz.reduction.isolated import Isolated, needs_isolation
+
+    if not needs_isolation(signature):
+        return oracle_named(name)
+    cheap = {o.name for o in known_oracles().values() if o.cost == "milliseconds"}
+    return Isolated(() if signature.oracle in cheap else BACKENDS)

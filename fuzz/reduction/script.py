@@ -28,7 +28,7 @@ import sys
 from graphopt.fuzz.cases import FuzzCase
 from graphopt.fuzz.findings import Signature
 from graphopt.fuzz.oracles import Subject
-from graphopt.fuzz.reduction.oracles import oracle_named
+from graphopt.fuzz.reduction.oracles import oracle_for
 
 CASE = json.loads(r"""
 {case}
@@ -38,7 +38,7 @@ SIGNATURE = Signature({signature})
 
 def problems() -> list[str]:
     subject = Subject(FuzzCase.from_dict(CASE))
-    oracle = oracle_named({oracle!r})
+    oracle = oracle_for(SIGNATURE, {oracle!r})
     found = oracle.check(subject) if oracle.applies(subject) else ()
     return [problem.message for problem in found if problem.signature == SIGNATURE]
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "--oracle", metavar="NAME", help="Look for problems that this oracle sees. Default: the finding's."
 )
+@click.option("--isolate", is_flag=True, help="Look in another process: the case of a file may kill it.")
 @click.option(
     "--budget",
     type=click.IntRange(min=1),
@@ -40,6 +41,7 @@ def command(
     finding: str,
     check: bool,
     oracle: str | None,
+    isolate: bool,
     budget: int,
     output: str | None,
     json_path: str | None,
@@ -59,7 +61,7 @@ def command(
     if check:
         if output is not None:
             raise UsageError("--check writes nothing; leave out --output")
-        _check(stored, oracle, json_path)
+        _check(stored, work.still_there(stored, oracle, isolate=isolate), json_path)
         return
     if output is None:
         if not Path(finding).is_dir():
@@ -67,7 +69,7 @@ def command(
         output = finding
     elif not (Path(output) / "report.json").is_file():
         check_output_folder(output)
-    reduced, name = work.reduce(stored, oracle=oracle, budget=budget)
+    reduced, name = work.reduce(stored, oracle=oracle, budget=budget, isolate=isolate)
     if not reduced.reproduced:
         raise InputError(
             f"{reduced.finding.signature} did not come back; nothing was written",
@@ -91,13 +93,10 @@ def command(
         click.echo(f"show it again: python {Path(output) / 'repro.py'}")
 
 
-def _check(stored: Stored, oracle: str | None, json_path: str | None) -> None:
+def _check(stored: Stored, signatures: list[str], json_path: str | None) -> None:
     from graphopt.cli.output import write_json
     from graphopt.errors import FindingError
-    from graphopt.workflows.reduce import problems
 
-    found = list(problems(stored.case, oracle or stored.oracle))
-    signatures = list(dict.fromkeys(str(problem.signature) for _, problem in found))
     if json_path:
         same = stored.finding is not None and str(stored.finding.signature) in signatures
         write_json({"schema": "graphopt.reduce/1", "problems": signatures, "same": same}, json_path)

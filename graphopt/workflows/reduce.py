@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,6 @@ from graphopt.errors import InputError
 if TYPE_CHECKING:
     from graphopt.fuzz.cases import FuzzCase
     from graphopt.fuzz.findings import Finding, Problem
-    from graphopt.fuzz.oracles import Oracle
     from graphopt.fuzz.reduction import Reduced
 
 
@@ -50,52 +49,70 @@ def read(path: str) -> Stored:
     return Stored(found.finding, found.oracle, found.finding.case, found.original, found.command)
 
 
-def problems(case: FuzzCase, oracle: str | None) -> Iterable[tuple[str, Problem]]:
+def problems(case: FuzzCase, oracle: str | None, *, isolate: bool = False) -> Iterator[tuple[str, Problem]]:
     """What is wrong with a case, and the name of the oracle that says so.
 
     Args:
         oracle: the only one to ask; None asks all, those that compile last.
+        isolate: look in another process, which the case may kill.
 
     Raises:
         UsageError: there is no such oracle.
     """
     from graphopt.fuzz.oracles import Subject
+    from graphopt.fuzz.reduction.isolated import Isolated
+    from graphopt.fuzz.reduction.oracles import BACKENDS, known_oracles, oracle_named
 
     subject = Subject(case)
-    for each in oracles(oracle):
+    if isolate:
+        for problem in Isolated(BACKENDS).check(subject):
+            if oracle in (None, problem.signature.oracle):
+                yield problem.signature.oracle, problem
+        return
+    for each in known_oracles().values() if oracle is None else [oracle_named(oracle)]:
         if each.applies(subject):
             yield from ((each.name, problem) for problem in each.check(subject))
 
 
-def oracles(name: str | None) -> list[Oracle]:
-    """The oracle of a name, or all of them.
+def still_there(stored: Stored, oracle: str | None, *, isolate: bool = False) -> list[str]:
+    """Signatures of what is wrong with a stored case now, each once.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such oracle.
     """
-    from graphopt.fuzz.reduction.oracles import known_oracles, oracle_named
+    from graphopt.fuzz.reduction.isolated import needs_isolation
 
-    return list(known_oracles().values()) if name is None else [oracle_named(name)]
+    apart = isolate or stored.finding is not None and needs_isolation(stored.finding.signature)
+    found = problems(stored.case, oracle or stored.oracle, isolate=apart)
+    return list(dict.fromkeys(str(problem.signature) for _, problem in found))
 
 
-def reduce(stored: Stored, *, oracle: str | None = None, budget: int) -> tuple[Reduced, str]:
+def reduce(
+    stored: Stored, *, oracle: str | None = None, budget: int, isolate: bool = False
+) -> tuple[Reduced, str]:
     """Reduces a finding from the case as it was found.
+
+    Args:
+        oracle: whose problem to reduce; None: the finding's, or the first that is found.
+        budget: calls of the oracle.
+        isolate: look for the problem in another process, which the case may kill.
 
     Returns:
         What is left, and the name of the oracle that sees it.
 
     Raises:
         InputError: no oracle sees a problem.
+        UsageError: there is no such oracle.
     """
     from graphopt.fuzz.findings import Finding
     from graphopt.fuzz.reduction import reduce
+    from graphopt.fuzz.reduction.oracles import oracle_for
 
     if stored.finding is not None and stored.oracle is not None and oracle in (None, stored.oracle):
         finding, name = replace(stored.finding, case=stored.original), stored.oracle
     else:
-        found = next(iter(problems(stored.original, oracle)), None)
+        found = next(problems(stored.original, oracle, isolate=isolate), None)
         if found is None:
             raise InputError("no oracle sees a problem in this case")
         name, finding = found[0], Finding(stored.original, found[1])
-    (judge,) = oracles(name)
-    return reduce(finding, judge, budget), name
+    return reduce(finding, oracle_for(finding.signature, name), budget), name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import runpy
 import sys
@@ -13,13 +14,18 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from planted_rules import Planted, Raises, WrongAxis, finding_of
+from planted_rules import NETWORK, Planted, Raises, WrongAxis, finding_of
 
 import graphopt.fuzz.reduction.oracles as registry
 from graphopt.cli.main import run
 from graphopt.errors import InputError
-from graphopt.fuzz.findings import Finding, Problem
-from graphopt.fuzz.reduction import Reduced, read_case, read_finding, reduce, write_finding
+from graphopt.fuzz.campaign.corpus import case_text
+from graphopt.fuzz.campaign.settings import Settings
+from graphopt.fuzz.findings import Finding, Problem, Signature
+from graphopt.fuzz.oracles import Subject
+from graphopt.fuzz.reduction import Reduced, isolated, read_case, read_finding, reduce, write_finding
+from graphopt.fuzz.reduction.slicing import returning
+from graphopt.ir.program import Program
 
 
 class Healthy(Planted):
@@ -164,3 +170,41 @@ def test_facts_and_text_of_all_kinds_are_told(tmp_path: Path, monkeypatch: pytes
     assert "a \\| b c" in (tmp_path / "f" / "report.md").read_text()
     monkeypatch.setattr(registry, "known_oracles", lambda: {"planted": Planted(Raises)})
     assert script_status(tmp_path / "f") == 1
+
+
+def test_a_case_that_kills_its_process_is_reduced_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    lethal = functools.partial(Settings, oracles="lethal_oracles:oracles", recycle=1000)
+    monkeypatch.setattr(isolated, "Settings", lethal)
+    case = replace(finding_of(WrongAxis).case, graph=returning(NETWORK, "rectified"))
+    outside = isolated.Isolated(())
+    try:
+        (problem,) = outside.check(Subject(case))
+        assert problem.signature.kind == "crash" and problem.signature.oracle == "contract"
+        reduced = reduce(Finding(case, problem), outside, budget=3)
+    finally:
+        outside.close()
+    assert reduced.reproduced and reduced.case.graph.outputs == ("negated",)
+
+
+def test_the_command_looks_from_outside_where_it_has_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crash = Problem(Signature("codegen", "planted", "crash", "SIGSEGV"), "it died")
+
+    class Outside(Planted):
+        def __init__(self, backends: tuple[str, ...]) -> None:
+            super().__init__(WrongAxis)
+
+        def problem(self, program: Program) -> Problem | None:
+            return crash if super().problem(program) else None
+
+    monkeypatch.setattr(isolated, "Isolated", Outside)
+    monkeypatch.setattr(registry, "known_oracles", lambda: {"planted": Healthy(WrongAxis)})
+    (tmp_path / "case.json").write_text(case_text(finding_of(WrongAxis).case, "deadly"))
+    found, case = str(tmp_path / "found"), str(tmp_path / "case.json")
+    assert run(["reduce", case, "-o", found, "-q"]) == 3  # nothing is seen from inside
+    assert run(["reduce", case, "-o", found, "-q", "--isolate"]) == 0
+    assert read_finding(found).finding.signature == crash.signature
+    assert run(["reduce", found, "--check"]) == 7
+    assert "codegen:planted:crash:SIGSEGV" in capsys.readouterr().err
+    assert script_status(Path(found)) == 1
