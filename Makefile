@@ -9,8 +9,9 @@ ONE_THREAD := OMP_NUM_THREADS=1 TVM_NUM_THREADS=1 HF_HUB_OFFLINE=1
 WORKERS ?= 2
 CASES ?= 60
 PYTEST_ARGS ?=
+FUZZ_ARGS ?=
 
-.PHONY: help demo test lint types conformance sanitize kernel-fuzz rules test-wheel tables clean
+.PHONY: help demo test lint types conformance sanitize fuzz kernel-fuzz rules test-wheel tables clean
 
 help:
 	@echo "make demo        set up, compile and verify PP-OCRv4's text detector, run it on a photograph"
@@ -19,6 +20,7 @@ help:
 	@echo "make conformance run ONNX's backend tests that are known to pass"
 	@echo "make sanitize    run generated C under AddressSanitizer"
 	@echo "make kernel-fuzz compile random kernels and compare them with their programs"
+	@echo "make fuzz        run passes and backends on random graphs, and the corpus"
 	@echo "make rules       infer the rules of ATen operators again, and their tables in docs/"
 	@echo "make test-wheel  run the tests from the built wheel in an empty folder"
 	@echo "make tables      measure the tables in docs/ again"
@@ -53,6 +55,10 @@ conformance: $(VENV)/installed-dev
 # Sizes of which one is a prime, and one is one: the other sizes are for longer campaigns.
 sanitize: $(VENV)/installed-dev
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.c_sanitizer --models ppocr-cls minilm smollm2-decode --sizes 13 1
+
+# What continuous integration runs: it counts cases, and finds the same on every machine.
+fuzz: $(VENV)/installed-dev
+	$(ONE_THREAD) $(BIN)/graphopt fuzz --profile pr --jobs $(WORKERS) $(FUZZ_ARGS)
 
 kernel-fuzz: $(VENV)/installed-dev
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.kernel_fuzz --cases $(CASES)
