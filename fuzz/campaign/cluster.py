@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import Any
 
 from graphopt.errors import TargetError, UsageError
+from graphopt.fuzz.campaign.local import Finding, Reductions
 from graphopt.fuzz.campaign.plan import Chunk
 from graphopt.fuzz.campaign.records import ChunkResult
 from graphopt.fuzz.campaign.sandbox import Sandbox
@@ -78,15 +79,14 @@ class ClusterExecutor:
             raise TargetError("the campaign has left its Dask cluster", code=_CODE)
         return self._client
 
-    def run(self, chunks: Iterator[Chunk]) -> Iterator[ChunkResult]:
+    def run(self, chunks: Iterator[Chunk]) -> Generator[ChunkResult, None, None]:
         tasks = (chunk.to_dict() for chunk in chunks)
-        for _, result in self._each(tasks, run_chunk):
-            yield ChunkResult.from_dict(result)
+        with contextlib.closing(self._each(tasks, run_chunk)) as results:
+            for _, result in results:
+                yield ChunkResult.from_dict(result)
 
-    def reduce(self, findings: Iterator[dict[str, Any]], seconds: float) -> Iterator[dict[str, Any] | None]:
-        found = dict(self._each(({"finding": f, "seconds": seconds} for f in findings), reduce_finding))
-        for _, result in sorted(found.items()):
-            yield result
+    def reduce(self, findings: Iterator[Finding], seconds: float) -> Reductions:
+        return self._each(({"finding": f, "seconds": seconds} for f in findings), reduce_finding)
 
     def close(self) -> None:
         """Leaves the cluster, and ends one that was started here."""
@@ -96,7 +96,9 @@ class ClusterExecutor:
                 client.run(_release_sandboxes)
         self._stack.close()
 
-    def _each(self, tasks: Iterator[dict[str, Any]], work: Callable[..., Any]) -> Iterator[tuple[int, Any]]:
+    def _each(
+        self, tasks: Iterator[dict[str, Any]], work: Callable[..., Any]
+    ) -> Generator[tuple[int, Any], None, None]:
         """Results with the numbers of their tasks, as they come."""
         from distributed import KilledWorker, as_completed
 

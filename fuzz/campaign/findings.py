@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,14 +38,15 @@ def reduce_findings(
     wanted = [f for f in report.new if f.case is not None and f.oracle][:_MOST]
     small: dict[str, ReportedFinding] = {}
     tasks = (_task(finding, report) for finding in wanted)
-    interrupted = False
+    interrupted, done = False, 0
     try:
-        for number, (finding, answer) in enumerate(
-            zip(wanted, executor.reduce(tasks, _SECONDS), strict=True)
-        ):
-            watcher.reducing(number + 1, len(wanted))
-            if answer is not None:
-                small[str(finding.signature)] = _stored(finding, answer, folder, number)
+        with contextlib.closing(executor.reduce(tasks, _SECONDS)) as answers:
+            for number, answer in answers:
+                done += 1
+                watcher.reducing(done, len(wanted))
+                if answer is not None:
+                    finding = wanted[number]
+                    small[str(finding.signature)] = _stored(finding, answer, folder, number)
     except KeyboardInterrupt:
         interrupted = True
     findings = tuple(small.get(str(f.signature), f) for f in report.findings)
@@ -54,7 +56,9 @@ def reduce_findings(
 def _task(finding: ReportedFinding, report: CampaignReport) -> dict[str, Any]:
     assert finding.case is not None
     label = finding.labels[0]
-    again = f"--only {label.partition('/')[2]}" if "/" in label else "--corpus FOLDER"
+    again = f"--only {label.partition('/')[2]}" if "/" in label else "--cases 0"
+    if report.settings.passes:
+        again += f" --passes '{','.join(report.settings.passes)}'"
     return {
         "case": finding.case.to_dict(),
         "problem": problem_to_dict(finding.problem),

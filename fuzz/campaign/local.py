@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from graphopt.fuzz.campaign.plan import Chunk
 from graphopt.fuzz.campaign.records import ChunkResult
@@ -15,16 +16,20 @@ from graphopt.fuzz.campaign.settings import Settings
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+Finding: TypeAlias = dict[str, Any]
+Reductions: TypeAlias = Generator[tuple[int, dict[str, Any] | None], None, None]
+"""Numbers of findings, and what :meth:`Sandbox.reduce` made of them."""
+
 
 class Executor(Protocol):
-    """Where chunks are run.  Results come in any order; closing the iterator ends the work."""
+    """Where chunks are run.  Results come in any order; closing a generator ends its work."""
 
-    def run(self, chunks: Iterator[Chunk]) -> Iterator[ChunkResult]:
+    def run(self, chunks: Iterator[Chunk]) -> Generator[ChunkResult, None, None]:
         """Every chunk, taken from the iterator no earlier than there is someone to run it."""
         ...
 
-    def reduce(self, findings: Iterator[dict[str, Any]], seconds: float) -> Iterator[dict[str, Any] | None]:
-        """Findings made smaller; see :meth:`Sandbox.reduce`.  Results are in the findings' order."""
+    def reduce(self, findings: Iterator[Finding], seconds: float) -> Reductions:
+        """Findings made smaller, each with its number; see :meth:`Sandbox.reduce`."""
         ...
 
     def close(self) -> None:
@@ -43,14 +48,13 @@ class LocalExecutor:
     def __init__(self, settings: Settings, jobs: int) -> None:
         self.sandboxes = [Sandbox(settings) for _ in range(jobs)]
 
-    def run(self, chunks: Iterator[Chunk]) -> Iterator[ChunkResult]:
-        for _, result in self._each(chunks, Sandbox.run):
-            yield result
+    def run(self, chunks: Iterator[Chunk]) -> Generator[ChunkResult, None, None]:
+        with contextlib.closing(self._each(chunks, Sandbox.run)) as results:
+            for _, result in results:
+                yield result
 
-    def reduce(self, findings: Iterator[dict[str, Any]], seconds: float) -> Iterator[dict[str, Any] | None]:
-        found = dict(self._each(findings, lambda sandbox, finding: sandbox.reduce(finding, seconds)))
-        for _, result in sorted(found.items()):
-            yield result
+    def reduce(self, findings: Iterator[Finding], seconds: float) -> Reductions:
+        return self._each(findings, lambda sandbox, finding: sandbox.reduce(finding, seconds))
 
     def close(self) -> None:
         for sandbox in self.sandboxes:
@@ -58,7 +62,7 @@ class LocalExecutor:
 
     def _each(
         self, tasks: Iterator[Task], work: Callable[[Sandbox, Task], Result]
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result], None, None]:
         """Results with the numbers of their tasks, as they come."""
         results: queue.Queue[tuple[int, Result] | BaseException | None] = queue.Queue()
         lock = threading.Lock()

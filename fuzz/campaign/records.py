@@ -26,7 +26,7 @@ class CaseRecord:
             no longer shows it (``ok``: it does).
         seconds: by stage: ``generate``, ``build``, and each oracle by its name.
         problems: what is wrong, in the order in which it was found.
-        oracles: who found each problem; empty for what no oracle found.
+        oracles: who found each problem, or was looking when the process died; empty for what no oracle found.
         case: None when there are no problems, or it could not even be generated.
     """
 

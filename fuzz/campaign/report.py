@@ -208,7 +208,7 @@ class CampaignReport:
     def _hint(self) -> str:
         folder = next((f.folder for f in self.new if f.folder), None)
         if folder:
-            return "each has a folder with a stand-alone reproducer below the campaign's folder"
+            return f"stand-alone reproducers are in the campaign's folder, the first in {folder}"
         index = next((f.labels[0].partition("/")[2] for f in self.new if "/" in f.labels[0]), "")
         again = f"graphopt fuzz --seed {self.settings.seed} --only {index} --out FOLDER" if index else "--out"
         return f"'{again}' leaves reproducers" if index else "--out FOLDER leaves reproducers"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -54,12 +55,12 @@ class Campaign:
         for result in self.done:
             self.watcher.progressed(tally, tally.add(result))
         interrupted = False
-        results = executor.run(self._chunks(start))
         try:
-            for result in results:
-                if self.journal is not None:
-                    self.journal.append(result)
-                self.watcher.progressed(tally, tally.add(result))
+            with contextlib.closing(executor.run(self._chunks(start))) as results:
+                for result in results:
+                    if self.journal is not None:
+                        self.journal.append(result)
+                    self.watcher.progressed(tally, tally.add(result))
         except KeyboardInterrupt:
             interrupted = True
         return report_of(

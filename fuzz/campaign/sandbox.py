@@ -156,7 +156,7 @@ class Sandbox:
         label = chunk.label(chunk.indices.index(index), self.settings.seed)
         case = FuzzCase.from_dict(current["case"]) if "case" in current else None
         problem = Problem(signature, message, {"stage": stage, "stack": _stack(log)})
-        return CaseRecord(chunk.stream, index, label, gone.status, {}, (problem,), ("",), case)
+        return CaseRecord(chunk.stream, index, label, gone.status, {}, (problem,), (stage,), case)
 
     def _tell(self, message: dict[str, Any]) -> None:
         assert self._requests is not None

@@ -30,6 +30,8 @@ class Settings:
         timeout: seconds after which a case is a finding.
         memory: GiB that a worker may allocate beyond what its libraries take.
         recycle: a worker is replaced after so many cases.
+        crash_calls: processes that may be spent on making a crash small; other findings take none.
+        thorough: whether oracles that take graphs apart look at the corpus, too.
         require_firings: a pass or rule that never fired is a finding.
         replay: whether the corpus runs first.
         known_scripts: whether the scripts of known issues run, to see whether the issues are still there.
@@ -49,6 +51,8 @@ class Settings:
     timeout: float = 120.0
     memory: float = 6.0
     recycle: int = 400
+    crash_calls: int = 12
+    thorough: bool = False
     require_firings: bool = False
     replay: bool = True
     known_scripts: bool = False
@@ -108,7 +112,7 @@ def profile_settings(name: str, **changes: Any) -> Settings:
     settings = Settings(**(values | given))
     if settings.cases is None and settings.seconds is None and not settings.only:
         raise UsageError("a campaign needs a number of cases or of seconds")
-    for key in ("cases", "seconds", "backend_every", "timeout", "memory", "recycle"):
+    for key in ("cases", "seconds", "backend_every", "timeout", "memory", "recycle", "crash_calls"):
         value = getattr(settings, key)
         if value is not None and value <= 0 and not (key == "cases" and value == 0):
             raise UsageError(f"{key.replace('_', '-')} must be positive, not {value}")

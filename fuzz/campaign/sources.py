@@ -51,13 +51,15 @@ class Sources:
     def oracles(self, stream: Stream) -> Sequence[Oracle]:
         """Who looks at the cases of a stream.
 
-        Those of the corpus are for all but the oracles that take graphs apart: each is small already.
+        Those of the corpus are for all; but oracles that take graphs apart are left out, since each is small
+        already, unless the campaign is to be thorough.
         """
         if stream == "passes":
             return self.for_passes
         if stream == "backends":
             return self.for_backends
-        return [o for o in (*self.for_passes, *self.for_backends) if not isinstance(o, EachOperator)]
+        found = (*self.for_passes, *self.for_backends)
+        return [o for o in found if self.settings.thorough or not isinstance(o, EachOperator)]
 
     def oracle_named(self, name: str) -> Oracle:
         """The oracle of a name.

@@ -119,16 +119,30 @@ class _Worker:
         from graphopt.fuzz.campaign.records import problem_from_dict
         from graphopt.fuzz.cases import FuzzCase
         from graphopt.fuzz.findings import Finding
-        from graphopt.fuzz.reduction import reduce, write_finding
+        from graphopt.fuzz.reduction import write_finding
 
         finding = Finding(FuzzCase.from_dict(task["case"]), problem_from_dict(task["problem"]))
-        reduced = reduce(finding, self.sources.oracle_named(task["oracle"]))
+        reduced = self._reduced(finding, task["oracle"])
         with tempfile.TemporaryDirectory(prefix="graphopt-fuzz-") as folder:
             path = Path(folder) / "finding"
             write_finding(path, reduced, task["oracle"], command=task["command"])
             files = packed(path.iterdir())
         answer = {"case": reduced.case.to_dict(), "reproduced": reduced.reproduced, "calls": reduced.calls}
         self.send({"reduced": {**answer, "files": files}})
+
+    def _reduced(self, finding: Any, oracle: str) -> Any:
+        """What the reducer makes of a finding; a case that does not end stays as it is, to save hours."""
+        import contextlib
+
+        from graphopt.fuzz.reduction import Reduced, reduce
+        from graphopt.fuzz.reduction.isolated import Isolated, needs_isolation
+
+        if not needs_isolation(finding.signature):
+            return reduce(finding, self.sources.oracle_named(oracle))
+        if finding.signature.kind == "timeout":
+            return Reduced(finding, finding.case, 0, ())
+        with contextlib.closing(Isolated(settings=self.settings)) as isolated:
+            return reduce(finding, isolated, self.settings.crash_calls)
 
     def _note(self, index: int, stage: str, component: str) -> None:
         self.send({"begin": index, "stage": stage, "component": component})

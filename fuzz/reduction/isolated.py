@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from graphopt.fuzz.campaign.corpus import NamedCase
 from graphopt.fuzz.campaign.plan import Chunk
@@ -24,13 +25,17 @@ class Isolated:
     Args:
         backends: whose oracles look too.
         seconds: after which a case counts as one that does not end.
+        settings: of a campaign whose worker it is to be, in place of the others.
     """
 
     name = "isolated"
     cost: Cost = "compile"
 
-    def __init__(self, backends: tuple[str, ...], seconds: float = _SECONDS) -> None:
-        self._sandbox = Sandbox(Settings(backends=backends, timeout=seconds))
+    def __init__(
+        self, backends: tuple[str, ...] = (), seconds: float = _SECONDS, settings: Settings | None = None
+    ) -> None:
+        settings = settings or Settings(backends=backends, timeout=seconds)
+        self._sandbox = Sandbox(replace(settings, thorough=True))
 
     def applies(self, subject: Subject) -> bool:
         return True

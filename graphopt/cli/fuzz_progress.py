@@ -41,9 +41,10 @@ class _Lines(Watcher):
         self.begin = self.last = time.monotonic()
 
     def started(self, settings: Settings, where: str) -> None:
-        budget = f"{settings.cases} cases" if settings.cases is not None else f"{settings.seconds:g} s"
-        if settings.only:
-            budget = f"{len(settings.only)} cases"
+        cases = len(settings.only) if settings.only else settings.cases
+        budgets = [f"{cases} cases"] if cases is not None else []
+        budgets += [f"{settings.seconds:g} s"] if settings.seconds is not None else []
+        budget = " or ".join(budgets)
         self.console.print(f"fuzzing with seed {settings.seed}: {budget}, {where}")
         self.begin = self.last = time.monotonic()
 

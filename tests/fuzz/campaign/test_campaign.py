@@ -121,6 +121,15 @@ def test_the_folder_of_a_campaign(campaign_folder: Path) -> None:
     assert small["reduced"]["graph"]["leaves"][0]["shape"][0] == 3
 
 
+def test_a_crash_is_made_small_from_outside(tmp_path: Path) -> None:
+    settings = planted("all_oracles", only=(5,), backends=(), crash_calls=3)
+    report = fuzz(settings, jobs=1, out=tmp_path / "out")
+    (finding,) = report.findings
+    assert finding.signature.kind == "crash" and finding.oracle == "deadly" and finding.oracle_calls == 3
+    assert finding.folder is not None and (tmp_path / "out" / finding.folder / "repro.py").is_file()
+    assert finding.reduced is not None and finding.reduced.passes == ()
+
+
 def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("mine")
     with pytest.raises(InputError, match="not empty"):
