@@ -21,7 +21,6 @@ from graphopt.fuzz.campaign.records import ChunkResult
 from graphopt.fuzz.campaign.sandbox import Sandbox
 from graphopt.fuzz.campaign.settings import Settings
 
-_CODE = "GO-6003"
 _CONNECT_SECONDS = 15.0
 _WORKERS_SECONDS = 120.0
 _AHEAD = 2
@@ -51,11 +50,8 @@ class ClusterExecutor:
         try:
             import distributed
         except ImportError as error:
-            raise TargetError(
-                f"dask.distributed is not installed: {error}",
-                code=_CODE,
-                hint="pip install 'graphopt[dask]'",
-            ) from error
+            message = f"dask.distributed is not installed: {error}"
+            raise _unavailable(message, "pip install 'graphopt[dask]'") from error
         try:
             address = self._local(distributed, scheduler) if scheduler.startswith("local:") else scheduler
             self._client = self._stack.enter_context(
@@ -65,9 +61,8 @@ class ClusterExecutor:
             self._check_versions()
         except (OSError, ValueError, TimeoutError) as error:
             self.close()
-            raise TargetError(
-                f"no Dask cluster answers at {scheduler!r}: {error or type(error).__name__}", code=_CODE
-            ) from error
+            why = str(error) or type(error).__name__
+            raise _unavailable(f"no Dask cluster answers at {scheduler!r}: {why}") from error
         except BaseException:
             self.close()
             raise
@@ -76,7 +71,7 @@ class ClusterExecutor:
     def client(self) -> Any:
         """The connection to the scheduler."""
         if self._client is None:
-            raise TargetError("the campaign has left its Dask cluster", code=_CODE)
+            raise _unavailable("the campaign has left its Dask cluster")
         return self._client
 
     def run(self, chunks: Iterator[Chunk]) -> Generator[ChunkResult, None, None]:
@@ -129,7 +124,7 @@ class ClusterExecutor:
                     completed.add(submit(*following))
                 yield number, result
         except (OSError, TimeoutError, KilledWorker) as error:
-            raise TargetError(f"the Dask cluster lost its workers: {error}", code=_CODE) from error
+            raise _unavailable(f"the Dask cluster lost its workers: {error}") from error
         finally:
             if running:  # an error, an interrupt, or nobody wants more
                 with contextlib.suppress(OSError, TimeoutError):
@@ -155,7 +150,11 @@ class ClusterExecutor:
         ours = _version()
         for worker, theirs in self.client.run(_version).items():
             if theirs != ours:
-                raise TargetError(f"the Dask worker at {worker} has {theirs}, and this is {ours}", code=_CODE)
+                raise _unavailable(f"the Dask worker at {worker} has {theirs}, and this is {ours}")
+
+
+def _unavailable(message: str, hint: str | None = None) -> TargetError:
+    return TargetError(message, code="GO-6003", hint=hint)
 
 
 def run_chunk(settings: dict[str, Any], chunk: dict[str, Any]) -> dict[str, Any]:

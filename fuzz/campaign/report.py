@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ class ReportedFinding:
             "status": self.status,
             "issue": self.issue,
             "message": self.problem.message,
-            "facts": dict(self.problem.facts),
+            "facts": _finite(dict(self.problem.facts)),
             "oracle": self.oracle,
             "count": len(self.labels),
             "cases": list(self.labels[:_LABELS_SHOWN]),
@@ -212,6 +213,15 @@ class CampaignReport:
         index = next((f.labels[0].partition("/")[2] for f in self.new if "/" in f.labels[0]), "")
         again = f"graphopt fuzz --seed {self.settings.seed} --only {index} --out FOLDER" if index else "--out"
         return f"'{again}' leaves reproducers" if index else "--out FOLDER leaves reproducers"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinities: they become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def idle_problems(universe: Universe, behaviour: Behaviour) -> list[Problem]:

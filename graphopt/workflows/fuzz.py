@@ -144,7 +144,7 @@ def _contents(report: CampaignReport, kind: str) -> bytes:
 
 
 def _json(data: object) -> bytes:
-    return (json.dumps(data, indent=1, default=str) + "\n").encode()
+    return (json.dumps(data, indent=1, allow_nan=False, default=str) + "\n").encode()
 
 
 @contextlib.contextmanager
