@@ -34,7 +34,7 @@ class Contract:
     cost: Cost = "milliseconds"
 
     def applies(self, subject: Subject) -> bool:
-        return subject.rewritten
+        return subject.outcome.changed
 
     def check(self, subject: Subject) -> Iterator[Problem]:
         result = subject.outcome.result

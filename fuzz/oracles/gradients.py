@@ -27,7 +27,7 @@ class Gradients:
 
     def applies(self, subject: Subject) -> bool:
         return (
-            subject.rewritten
+            subject.outcome.changed
             and all(p.preserves_training for p in flatten(subject.pipeline))
             and bool(trainable(subject.program))
         )

@@ -25,7 +25,9 @@ UNSUPPORTED = ("GO-3005", "GO-3006")
 def chosen_program(subject: Subject) -> Program:
     """What a backend is tried on: half of the time what the passes made of the program."""
     after = subject.outcome.program
-    return after if after is not None and subject.rewritten and subject.case.seed % 2 else subject.program
+    return (
+        after if after is not None and subject.outcome.changed and subject.case.seed % 2 else subject.program
+    )
 
 
 class OnnxFile:

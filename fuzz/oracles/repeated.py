@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from graphopt.contract import BitExact, Exact, ExactWhen
 from graphopt.fuzz.findings import Problem, Signature
 from graphopt.fuzz.oracles.oracle import Cost
 from graphopt.fuzz.oracles.running import culprit, run_passes
@@ -16,13 +17,18 @@ MOST_ROUNDS = 3
 
 
 class Fixpoint:
-    """A pipeline comes to rest: applied to its own result, it changes nothing after a few rounds."""
+    """A pipeline comes to rest: applied to its own result, it changes nothing after a few rounds.
+
+    Not asked of passes that change the function: half of the weights may be pruned again and again.
+    """
 
     name = "fixpoint"
     cost: Cost = "milliseconds"
 
     def applies(self, subject: Subject) -> bool:
-        return subject.rewritten
+        result = subject.outcome.result
+        exact = result is not None and isinstance(result.contract, BitExact | Exact | ExactWhen)
+        return exact and subject.outcome.changed
 
     def check(self, subject: Subject) -> Iterator[Problem]:
         result = subject.outcome.result
@@ -46,18 +52,11 @@ def _rests(program: Program, passes: Sequence[Pass]) -> bool:
         outcome = run_passes(program, passes)
         if outcome.program is None:
             return False
-        program, before = outcome.program, known
-        if not _changed(outcome):
-            return True
-        known = program.structural_hash()
+        program = outcome.program
+        before, known = known, program.structural_hash()
         if known == before:
             return True
     return False
-
-
-def _changed(outcome: object) -> bool:
-    result = getattr(outcome, "result", None)
-    return result is not None and any(r.changed for r in result.records)
 
 
 class NoOperation:

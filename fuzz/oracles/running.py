@@ -33,7 +33,13 @@ class Outcome:
 
     @property
     def program(self) -> Program | None:
+        """What the passes made; None where one failed."""
         return self.result.program if self.result is not None else None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the passes ran to their end and changed something."""
+        return self.result is not None and any(r.changed for r in self.result.records)
 
 
 def run_passes(program: Program, passes: Sequence[Pass]) -> Outcome:

@@ -55,12 +55,6 @@ class Subject:
         assert self.before  # taken first: a pass may change what it is given
         return run_passes(self.program, self.pipeline)
 
-    @property
-    def rewritten(self) -> bool:
-        """Whether the pipeline ran to its end and changed something."""
-        result = self.outcome.result
-        return result is not None and any(r.changed for r in result.records)
-
 
 @functools.lru_cache(maxsize=64)
 def _pipeline(passes: tuple[str, ...]) -> tuple[Pass, ...]:

@@ -143,7 +143,7 @@ class Sharing:
     cost: Cost = "milliseconds"
 
     def applies(self, subject: Subject) -> bool:
-        return subject.rewritten and all(p.preserves_training for p in flatten(subject.pipeline))
+        return subject.outcome.changed and all(p.preserves_training for p in flatten(subject.pipeline))
 
     def check(self, subject: Subject) -> Iterator[Problem]:
         after = subject.outcome.program

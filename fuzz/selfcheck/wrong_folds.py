@@ -56,10 +56,10 @@ def scale_in_the_wrong_order() -> Patch:
     return replaced(channel_affine.Layer, "scaled_outputs", wrong)
 
 
-@variant("shift-after-layer", "a subtracted constant is added", within=2500, needs=LAYERS)
+@variant("shift-after-layer", "a constant that is added is subtracted", within=2500, needs=LAYERS)
 def shift_with_the_wrong_sign() -> Patch:
     def folded(self: Any, match: Any) -> Any:
-        shift = self._constant(match)
+        shift = -self._constant(match)
         bias = shift if match.b is None else shift + match.b.tensor.detach().double()
         return match.w.tensor.detach().double(), bias
 
