@@ -19,17 +19,7 @@ from graphopt.rewriting.rule import RewriteRule, compiled_pattern
 
 _FACTORIES = {
     f"aten.{stem}{like}"
-    for stem in (
-        "zeros",
-        "ones",
-        "full",
-        "arange",
-        "eye",
-        "scalar_tensor",
-        "new_zeros",
-        "new_ones",
-        "new_full",
-    )
+    for stem in "zeros ones full arange eye scalar_tensor new_zeros new_ones new_full".split()
     for like in ("", "_like")
 }
 """Their results are constants to a rule that asks, though they come from an input."""

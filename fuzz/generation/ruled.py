@@ -26,7 +26,7 @@ from graphopt.fuzz.rules.expressions import Comparison, Constant, evaluator
 from graphopt.fuzz.rules.solving import ConstraintSystem
 
 _KINDS = {"float": "f", "int": "i", "bool": "b"}
-_STARTS = 6
+_STARTS = 4
 _LARGEST_ATTRIBUTE = 64
 _PROVED = 0.2
 """Probability that Z3 is asked where local search found nothing; mostly there is nothing, at great cost."""
