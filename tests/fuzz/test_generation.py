@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from graphopt.fuzz.cases import FuzzCase
-from graphopt.fuzz.generation import Options, generate
+from graphopt.fuzz.generation import Options, generate, ruled
+from graphopt.fuzz.generation.blocks import BLOCKS, add_block
 from graphopt.fuzz.generation.choices import RandomChoices, binned, weighted
 from graphopt.fuzz.generation.features import features
 from graphopt.fuzz.generation.generate import generate_around
@@ -281,3 +282,56 @@ def test_a_reference_reads_what_it_says() -> None:
     sketch = Sketch(RandomChoices(2))
     x = sketch.input((4, 2), "int64", "integers", high=8)
     assert sketch.value(Ref(x.name)).kind == "i" and int(sketch.value(x).tensor.max()) <= 8
+
+
+# -- rules and blocks ----------------------------------------------------------------------------
+
+
+def test_order_of_cases_does_not_matter() -> None:
+    """Solvers and caches of earlier cases must not decide anything."""
+    inferred = Options(sources=(("inferred", 1.0),), dynamic=0.0, screened=False)
+    forward = [generate(3, i, inferred).graph for i in range(12)]
+    assert [generate(3, i, inferred).graph for i in reversed(range(12))] == forward[::-1]
+
+
+@pytest.mark.parametrize("source", ["recorded", "inferred"])
+def test_operators_of_rules_occur(source: str) -> None:
+    rules_ = ruled.table()
+    assert rules_ is not None
+    options = Options(sources=((source, 1.0),), dynamic=0.0, screened=False)  # type: ignore[arg-type]
+    cases = [generate(2, i, options) for i in range(30)]
+    assert {case.origin for case in cases} == {source}
+    known = set(rules_.overloads)
+    from_rules = sum(name in known for case in cases for name in case.graph.operators)
+    assert from_rules >= 0.5 * sum(len(case.graph.operators) for case in cases)
+
+
+def test_rules_draw_nothing_that_writes_or_is_random() -> None:
+    rules_ = ruled.table()
+    assert rules_ is not None
+    for name in rules_.overloads:
+        schema = operator_named(name)._schema
+        assert not schema.is_mutable
+        assert torch.Tag.nondeterministic_seeded not in operator_named(name).tags
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_run_and_are_programs(name: str) -> None:
+    for seed in range(3):
+        sketch = Sketch(RandomChoices(name, seed), seed)
+        block = add_block(sketch, name)
+        assert block is not None
+        assert bool(block.cache) == (name in ("prefill", "decode", "sliding window"))
+        outputs = (block.result.name, *(ref.name for ref in block.cache))
+        build_program(sketch.graph(outputs), seed).check()
+
+
+def test_decoding_reads_a_cache_and_returns_a_longer_one() -> None:
+    sketch = Sketch(RandomChoices("cache", 1), 1)
+    block = add_block(sketch, "decode")
+    assert block is not None
+    key = sketch.value(block.cache[0])
+    (cat,) = [c for c in sketch.calls if c.name == key.name]
+    past = sketch.values[cat.uses[0]]
+    assert cat.operator == "aten.cat.default" and cat.uses[0] in sketch.leaves
+    assert key.shape[2] == past.shape[2] + 1
