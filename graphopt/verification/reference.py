@@ -339,4 +339,5 @@ def _map_with(function: Any, value: Any, dtypes: Any) -> Any:
 
 
 def _flat(outputs: Any) -> tuple[Tensor, ...]:
-    return tuple(outputs) if isinstance(outputs, list | tuple) else (outputs,)
+    found = outputs if isinstance(outputs, list | tuple) else (outputs,)
+    return tuple(y.detach() for y in found)  # an output may be a parameter

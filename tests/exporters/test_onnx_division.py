@@ -24,7 +24,7 @@ class Divisions(torch.nn.Module):
     def forward(self, x: torch.Tensor, y: torch.Tensor, i: torch.Tensor) -> list[torch.Tensor]:
         found = [torch.floor_divide(x, 0.1), i // 3, torch.floor_divide(x, y)]
         for mode in ("floor", "trunc", None):
-            for dtype in (torch.float32, torch.float64, torch.float16):
+            for dtype in (torch.float32, torch.float64, *([torch.float16] if mode else [])):
                 found.append(torch.div(x.to(dtype), y.to(dtype), rounding_mode=mode))
             for dtype in INTEGERS:
                 whole = (i + 7).to(dtype) if dtype == torch.uint8 else i.to(dtype)

@@ -17,6 +17,7 @@ from graphopt import (
     Program,
     VerificationError,
 )
+from graphopt.fuzz.graphs import Call, Graph, Leaf, Ref, build_program
 from tests.passmanager import planted
 
 
@@ -66,6 +67,14 @@ def test_failures(run: Any, name: str, code: str, words: str) -> None:
     with pytest.raises(PassError, match=words) as caught:
         run(name)
     assert (caught.value.code, caught.value.exit_status) == (code, 4)
+
+
+def test_parameters_that_no_output_needs_may_go() -> None:
+    """They had no gradient before either."""
+    layer = Call("dead", "aten.linear.default", (Ref("x"), Ref("w")))
+    calls = (layer, Call("y", "aten.squeeze.dim", (Ref("x"), 0)))
+    program = build_program(Graph((Leaf("x", (2, 3)), Leaf("w", (4, 3), role="weight")), calls, ("y",)))
+    assert program.constants and not PassManager("cleanup{training=true}").run(program).program.constants
 
 
 @pytest.mark.parametrize("name", ["test-renames-output-openly", "test-detaches-openly"])
