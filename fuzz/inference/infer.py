@@ -20,6 +20,8 @@ FLOORS = (-2, 0, 1)
 """Least values of attributes, tried in turn: rules of many operators differ for negative attributes."""
 CALLS_PER_SAMPLE = 5
 """Of the walk that gathers samples, before it gives up."""
+MIN_HOLDOUT = 20
+"""Fresh valid calls without which the figures of a rule say nothing."""
 KEPT_RECORDS = 6
 
 
@@ -48,12 +50,12 @@ def infer(partial: PartialOperator, seed: int) -> OperatorRule:
         learned, figures, samples = attempt
         if best is None or _quality(learned, figures) > _quality(*best[:2]):
             best = (learned, figures, samples, floor)
-        if not (reason := _objection(learned, figures)):
+        if not (reason := _objection(partial, learned, figures)):
             break
     if best is None:
         raise Uninferable(reason)
     learned, figures, samples, floor = best
-    reason = _objection(learned, figures)
+    reason = _objection(partial, learned, figures)
     records = _kept(partial, oracle)
     if not records:
         raise Uninferable("no recorded call runs again with other values")
@@ -111,12 +113,14 @@ def _attempt(
     return learned, figures, samples
 
 
-def _objection(learned: Learned, figures: HoldOut) -> str:
+def _objection(partial: PartialOperator, learned: Learned, figures: HoldOut) -> str:
     """Why a rule must not be used; empty if nothing speaks against it."""
     if None in learned.outputs:
         return "an output size has no expression"
     if len(learned.constraints) > MAX_CONSTRAINTS:
         return "no small set of constraints explains what is valid"
+    if partial.symbols and figures.valid < MIN_HOLDOUT:
+        return f"only {figures.valid} valid calls to judge it by"
     if not figures.passes(holdout.THRESHOLD):
         worst = min(("precision", "recall", "exact"), key=lambda name: getattr(figures, name))
         return f"hold-out {worst} {getattr(figures, worst):.3f}"
