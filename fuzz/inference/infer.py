@@ -29,8 +29,13 @@ class Uninferable(Exception):
     """There can be no rule; the message says why."""
 
 
-def infer(partial: PartialOperator, seed: int) -> OperatorRule:
+def infer(partial: PartialOperator, seed: int, floors: Sequence[int] = FLOORS) -> OperatorRule:
     """The rule of a partial operator; the same for the same seed.
+
+    Args:
+        partial: what to infer.
+        seed: of all sampling.
+        floors: least values of attributes to try, in turn.
 
     Raises:
         Uninferable: the operator is no function of shapes, or none of its records runs again.
@@ -40,7 +45,7 @@ def infer(partial: PartialOperator, seed: int) -> OperatorRule:
         raise Uninferable(reason)
     best: tuple[Learned, HoldOut, Samples, int] | None = None
     reason = "no record is in range"
-    for floor in FLOORS if any(not is_size(name) for name in partial.attributes) else (1,):
+    for floor in floors if any(not is_size(name) for name in partial.attributes) else (1,):
         try:
             attempt = _attempt(partial, oracle, random.Random(f"{seed} {partial.key} {floor}"), floor)
         except Undecided:
