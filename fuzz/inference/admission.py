@@ -55,7 +55,7 @@ def instability(partial: PartialOperator, oracle: Oracle) -> str | None:
     runs = RANDOM_RUNS if torch.Tag.nondeterministic_seeded in overload_of(partial.overload).tags else 1
     if not all(_same(first, oracle.run(values, "cpu")) for _ in range(runs)):
         return "its result is random"
-    other = oracle.run(values, "cpu", fills=dict.fromkeys(range(len(partial.inputs)), 1))
+    other = oracle.run(values, "cpu", fills=dict.fromkeys(range(len(partial.inputs)), 1 - oracle.fill))
     if other is not None and _shapes(other) != _shapes(first):
         return "values decide the shape of its result"
     if oracle.run(values, "meta") is None:

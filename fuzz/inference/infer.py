@@ -20,6 +20,8 @@ FLOORS = (-2, 0, 1)
 """Least values of attributes, tried in turn: rules of many operators differ for negative attributes."""
 CALLS_PER_SAMPLE = 5
 """Of the walk that gathers samples, before it gives up."""
+MIN_HOLDOUT = 20
+"""Fresh valid calls without which the figures of a rule say nothing."""
 KEPT_RECORDS = 6
 
 
@@ -27,8 +29,13 @@ class Uninferable(Exception):
     """There can be no rule; the message says why."""
 
 
-def infer(partial: PartialOperator, seed: int) -> OperatorRule:
+def infer(partial: PartialOperator, seed: int, floors: Sequence[int] = FLOORS) -> OperatorRule:
     """The rule of a partial operator; the same for the same seed.
+
+    Args:
+        partial: what to infer.
+        seed: of all sampling.
+        floors: least values of attributes to try, in turn.
 
     Raises:
         Uninferable: the operator is no function of shapes, or none of its records runs again.
@@ -38,7 +45,7 @@ def infer(partial: PartialOperator, seed: int) -> OperatorRule:
         raise Uninferable(reason)
     best: tuple[Learned, HoldOut, Samples, int] | None = None
     reason = "no record is in range"
-    for floor in FLOORS if any(not is_size(name) for name in partial.attributes) else (1,):
+    for floor in floors if any(not is_size(name) for name in partial.attributes) else (1,):
         try:
             attempt = _attempt(partial, oracle, random.Random(f"{seed} {partial.key} {floor}"), floor)
         except Undecided:
@@ -48,12 +55,12 @@ def infer(partial: PartialOperator, seed: int) -> OperatorRule:
         learned, figures, samples = attempt
         if best is None or _quality(learned, figures) > _quality(*best[:2]):
             best = (learned, figures, samples, floor)
-        if not (reason := _objection(learned, figures)):
+        if not (reason := _objection(partial, learned, figures)):
             break
     if best is None:
         raise Uninferable(reason)
     learned, figures, samples, floor = best
-    reason = _objection(learned, figures)
+    reason = _objection(partial, learned, figures)
     records = _kept(partial, oracle)
     if not records:
         raise Uninferable("no recorded call runs again with other values")
@@ -111,12 +118,14 @@ def _attempt(
     return learned, figures, samples
 
 
-def _objection(learned: Learned, figures: HoldOut) -> str:
+def _objection(partial: PartialOperator, learned: Learned, figures: HoldOut) -> str:
     """Why a rule must not be used; empty if nothing speaks against it."""
     if None in learned.outputs:
         return "an output size has no expression"
     if len(learned.constraints) > MAX_CONSTRAINTS:
         return "no small set of constraints explains what is valid"
+    if partial.symbols and figures.valid < MIN_HOLDOUT:
+        return f"only {figures.valid} valid calls to judge it by"
     if not figures.passes(holdout.THRESHOLD):
         worst = min(("precision", "recall", "exact"), key=lambda name: getattr(figures, name))
         return f"hold-out {worst} {getattr(figures, worst):.3f}"

@@ -189,7 +189,9 @@ class Learner:
         failed = 0
         for _ in range(PROPOSALS):
             values = self.propose(system)
-            failed += values is None
+            if values is None:
+                failed += 1
+                values = self._proven(system)
             if failed == MAX_FAILED:
                 break
             if values is not None and not self._known(values):
@@ -207,6 +209,12 @@ class Learner:
                 if values is not None and not self._known(values):
                     refuted += self._ask(values)
         return refuted
+
+    def _proven(self, system: ConstraintSystem) -> Values | None:
+        """A call that Z3 says satisfies a system, near a valid one."""
+        near = dict(zip(self.names, self.rng.choice(self._valid), strict=True))
+        found = system.prove(self.rng, {}, near)
+        return None if found is None else tuple(found[name] for name in self.names)
 
     def _known(self, values: Values) -> bool:
         return values in self.samples.valid or values in self.samples.invalid

@@ -48,6 +48,8 @@ class Oracle:
     Attributes:
         calls: how often torch was asked.
         strict: the CPU is asked too.
+        fill: the value of integer and boolean inputs: 0, which is a valid index, or 1 where the first
+            record needs that, as divisions do.
         loose: a call that the meta device accepted and the CPU refused, if there was one.
     """
 
@@ -56,6 +58,7 @@ class Oracle:
         self.calls = 0
         self.strict = False
         self.loose: dict[str, int] | None = None
+        self.fill = 0
         self._probes = PROBES
         self._by_kernel = not partial.attributes and bool(partial.inputs)
         self._overload = overload_of(partial.overload)
@@ -64,6 +67,10 @@ class Oracle:
         self._keywords = {a.name: i for i, a in enumerate(schema) if a.kwarg_only}
         self._symbols = partial.symbols
         self._known: dict[tuple[int, ...], Outcome] = {}
+        if partial.records and any(tensor.kind != "float" for tensor in partial.inputs):
+            first = dict(zip(self._symbols, partial.records[0], strict=True))
+            if self.run(first, "cpu") is None:
+                self.fill = 1
 
     def __call__(self, values: Sequence[int]) -> Outcome:
         """The output sizes for values of the partial operator's symbols.
@@ -128,7 +135,7 @@ class Oracle:
             values: of the symbols.
             device: ``meta`` or ``cpu``.
             dtypes: of the inputs; default: the first of each one's class.
-            fills: values of integer and boolean inputs, by position; the others are full of zeros.
+            fills: values of integer and boolean inputs, by position; the others are full of :attr:`fill`.
         """
         self.calls += 1
         kinds = dtypes or [CLASSES[tensor.kind][0] for tensor in self.partial.inputs]
@@ -136,7 +143,7 @@ class Oracle:
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")
                 tensors = [
-                    self._tensor([values[s] for s in tensor.sizes], dtype, device, fills.get(i, 0))
+                    self._tensor([values[s] for s in tensor.sizes], dtype, device, fills.get(i, self.fill))
                     for i, (tensor, dtype) in enumerate(zip(self.partial.inputs, kinds, strict=True))
                 ]
                 arguments = [filled(template, values, tensors) for template in self.partial.template]

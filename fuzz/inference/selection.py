@@ -86,4 +86,4 @@ def _lifted(partial: PartialOperator, rank: int) -> PartialOperator | None:
     ranks = tuple(r.dim() if isinstance(r, torch.Tensor) else None for r in flat)
     if result is None or all(r is None for r in ranks):
         return None
-    return replace(candidate, output_ranks=ranks, sources=(f"lifted:{partial.key}",))
+    return replace(candidate, output_ranks=ranks, sources=("lifted",))

@@ -136,19 +136,19 @@ class ConstraintSystem:
         """
         import z3
 
+        from graphopt.fuzz.rules.smt import model_of
+
         made = self._z3
         given = [z3.Int(name) == value for name, value in fixed.items()]
         hinted = [z3.Int(name) == value for name, value in hints.items() if name not in fixed]
         rng.shuffle(hinted)
-        from graphopt.fuzz.rules.smt import model_of
-
         while True:
             found = model_of(made, list(self.ranges), *given, *hinted)
             if found is not None or not hinted:
                 return found
             core = {c.get_id() for c in made.unsat_core()}
-            blamed = [h for h in hinted if h.get_id() in core] or hinted
-            hinted.remove(blamed[0])
+            blamed = next((i for i, hint in enumerate(hinted) if hint.get_id() in core), 0)
+            del hinted[blamed]
 
     @cached_property
     def _z3(self) -> z3.Solver:
