@@ -31,8 +31,8 @@ def check_gradients(before: Program, after: Program, *, seed: int = 0) -> None:
     if not trainable(after):
         raise PassError("invariant 'training' is broken: no parameter is trainable any more", code="GO-4001")
     inputs = draw_inputs(before, seed=seed)
-    reached = _with_gradient(before, inputs)
-    now = _with_gradient(after, inputs)
+    reached = with_gradient(before, inputs)
+    now = with_gradient(after, inputs)
     lost = sorted(
         n for n in trainable(after) if n not in now and (n in reached or n not in trainable(before))
     )
@@ -42,8 +42,9 @@ def check_gradients(before: Program, after: Program, *, seed: int = 0) -> None:
         )
 
 
-def _with_gradient(program: Program, inputs: Iterable[Any]) -> set[str]:
-    """Names of the parameters that a backward pass reaches; the parameters' own ``grad`` is kept."""
+def with_gradient(program: Program, inputs: Iterable[Any]) -> set[str]:
+    """Names of the parameters that a backward pass of the sum of the floating outputs reaches with finite
+    gradients; the parameters' own ``grad`` is kept."""
     parameters = trainable(program)
     if not parameters:
         return set()
