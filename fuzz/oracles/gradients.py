@@ -13,7 +13,7 @@ from graphopt.fuzz.oracles.running import culprit, exception_problem
 from graphopt.fuzz.oracles.subject import Subject
 from graphopt.ir.program import Program
 from graphopt.passmanager.base import Pass, flatten
-from graphopt.passmanager.gradients import check_gradients, trainable
+from graphopt.passmanager.gradients import check_gradients, trainable, with_gradient
 from graphopt.verification.gradients import gradients_differ
 
 
@@ -63,6 +63,10 @@ def _lost(subject: Subject, before: Program, after: Program, exact: bool) -> str
         check_gradients(before, after, seed=subject.case.seed)
     except PassError:
         return "lost"
+    gone = trainable(before).keys() - trainable(after).keys()
+    came = trainable(after).keys() - trainable(before).keys()
+    if not came and gone.intersection(with_gradient(before, subject.inputs)):
+        return "lost"  # folded into something that is not trainable
     if not exact:
         return None
     sets = (subject.inputs, *fresh_sets(subject, 0))

@@ -36,7 +36,7 @@ def _accepts(rule: type) -> Patch:
 )
 def hard_swish_clipped_at_five() -> Patch:
     def rewrite(self: Any, op: Any, match: Any) -> Any:
-        return op.div(op.mul(match.x, op.clamp(op.add(match.x, 3.0), 0.0, 5.0)), 6.0)
+        return op.graphopt.hard_swish(match.x, 3.0, 5.0, 6.0)
 
     return replaced(activations.HardSwish, "rewrite", rewrite)
 
@@ -244,7 +244,7 @@ def negative_index_of_a_slice() -> Patch:
 
 
 @variant(
-    "full-slice", "a slice that leaves the last element out counts as full", within=800, needs=("slice",)
+    "slice-to-end", "a slice that leaves the last element out goes to the end", within=800, needs=("slice",)
 )
 def slice_off_by_one() -> Patch:
     return replaced(
