@@ -47,7 +47,7 @@ def _results(tasks: list[Task], jobs: int) -> Iterator[tuple[int, Outcome]]:
         return
     waiting = iter(range(len(tasks)))
     while True:
-        suspects = []
+        suspects: list[int] = []
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare) as pool:
             running = {pool.submit(_task, tasks[i]): i for i in itertools.islice(waiting, jobs)}
             while running and not suspects:
