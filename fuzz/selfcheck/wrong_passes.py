@@ -49,7 +49,7 @@ def _unify_by_shape(rewriter: Rewriter) -> None:
                 rewriter.replace(node, first)
 
 
-@variant("common-subexpressions", "which of equal calls stay is a matter of chance", within=600)
+@variant("common-subexpressions", "which of equal calls stay is a matter of chance", within=600, chance=True)
 def a_matter_of_chance() -> Patch:
     right, counter = common_subexpressions._key, itertools.count()
 
