@@ -9,8 +9,9 @@ ONE_THREAD := OMP_NUM_THREADS=1 TVM_NUM_THREADS=1 HF_HUB_OFFLINE=1
 WORKERS ?= 2
 CASES ?= 60
 PYTEST_ARGS ?=
+FUZZ_ARGS ?=
 
-.PHONY: help demo test lint types conformance sanitize kernel-fuzz full-size test-wheel tables clean
+.PHONY: help demo test lint types conformance sanitize fuzz kernel-fuzz full-size rules test-wheel tables clean
 
 help:
 	@echo "make demo        set up, compile and verify PP-OCRv4's text detector, run it on a photograph"
@@ -20,6 +21,8 @@ help:
 	@echo "make sanitize    run generated C under AddressSanitizer"
 	@echo "make kernel-fuzz compile random kernels and compare them with their programs"
 	@echo "make full-size   compile and verify whole models"
+	@echo "make fuzz        run passes and backends on random graphs, and the corpus"
+	@echo "make rules       infer the rules of ATen operators again, and their tables in docs/"
 	@echo "make test-wheel  run the tests from the built wheel in an empty folder"
 	@echo "make tables      measure the tables in docs/ again"
 
@@ -60,8 +63,16 @@ FULL_SIZE := ppocr-det ppocr-rec ppocr-cls resnet50 mobilenet-v2 mobilenet-v3 co
 full-size: $(VENV)/installed-dev
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.model_table --static --no-cuda --models $(FULL_SIZE) $(MODEL_TABLE_ARGS)
 
+# What continuous integration runs: it counts cases, and finds the same on every machine.
+fuzz: $(VENV)/installed-dev
+	$(ONE_THREAD) $(BIN)/graphopt fuzz --profile pr --jobs $(WORKERS) $(FUZZ_ARGS)
+
 kernel-fuzz: $(VENV)/installed-dev
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.kernel_fuzz --cases $(CASES)
+
+rules: $(VENV)/installed-dev
+	$(ONE_THREAD) $(BIN)/python -m graphopt.fuzz.inference --write fuzz/rules.json \
+		--document docs/rule_inference.md --jobs $(WORKERS)
 
 test-wheel: $(VENV)/installed-dev
 	VENV=$(abspath $(VENV)) WHEEL_VENV=$(abspath $(WHEEL_VENV)) PYTHON=$(PYTHON) WORKERS=$(WORKERS) \

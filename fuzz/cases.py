@@ -9,7 +9,7 @@ from typing import Any, Literal
 from graphopt.fuzz.graphs.graph import Graph
 
 Expectation = Literal["fires", "refuses"]
-Origin = Literal["recorded", "inferred", "template", "corpus", "reduced"]
+Origin = Literal["recorded", "inferred", "template", "written", "corpus", "reduced"]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch._higher_order_ops.scan import scan_op
 from torch._higher_order_ops.while_loop import while_loop_op
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.export import ExportedProgram
+from torch.fx._lazy_graph_module import _LazyGraphModule as LazyGraphModule
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode, make_fx
 from torch.fx.experimental.symbolic_shapes import (
     DimDynamic,
@@ -41,6 +42,7 @@ __all__ = [
     "DimDynamic",
     "FakeTensor",
     "FakeTensorMode",
+    "LazyGraphModule",
     "PYTHON_NUMBER",
     "OnnxTranslation",
     "ShapeEnv",
@@ -49,6 +51,7 @@ __all__ = [
     "ValueRanges",
     "TorchDispatchMode",
     "detect_fake_mode",
+    "dispatch_observed",
     "enable_python_dispatcher",
     "int_oo",
     "is_composite",
@@ -100,6 +103,38 @@ def untraced() -> Iterator[None]:
             stack.enter_context(disable_proxy_modes_tracing())
         if environment is not None:
             stack.enter_context(environment.ignore_fresh_unbacked_symbols())
+        yield
+
+
+@contextmanager
+def dispatch_observed(observe: Callable[[Any, tuple[Any, ...], dict[str, Any], Any], None]) -> Iterator[None]:
+    """Calls ``observe(overload, args, kwargs, result)`` after each ATen call made inside.
+
+    The result of a call that raises is the exception, which goes on.
+    A call of a composite operator is reported once it returns, after the calls that it consists of:
+    the first come from the dispatch key before autograd, where ``torch.export`` traces, the others from
+    below it.
+    """
+    from torch._dispatch.python import enable_pre_dispatch
+    from torch._subclasses.schema_check_mode import SchemaCheckMode
+
+    class Below(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            try:
+                result = func(*args, **(kwargs or {}))
+            except Exception as error:
+                observe(func, tuple(args), kwargs or {}, error)
+                raise
+            observe(func, tuple(args), kwargs or {}, result)
+            return result
+
+    class Above(SchemaCheckMode):  # one of the three modes that torch accepts at this key
+        def __init__(self) -> None:
+            TorchDispatchMode.__init__(self, torch._C.DispatchKey.PreDispatch)
+
+        __torch_dispatch__ = Below.__torch_dispatch__
+
+    with Below(), enable_python_dispatcher(), enable_pre_dispatch(), Above():
         yield
 
 

@@ -13,6 +13,7 @@ exit   meaning
 4      a pass failed or broke an invariant of the program
 5      verification: results differ, or a budget is exceeded
 6      the target or its toolchain is not available here
+7      the fuzzer found a problem
 130    interrupted
 ====== =============================================================
 """
@@ -47,6 +48,7 @@ CODES: dict[str, str] = {
     "GO-3008": "pickled checkpoint refused",
     "GO-3010": "inputs do not match the signature",
     "GO-3011": "artifact file is damaged or foreign",
+    "GO-3012": "file of operator rules is malformed",
     "GO-4000": "pass failed",
     "GO-4001": "pass broke an invariant of the program",
     "GO-4002": "pass requirements not met",
@@ -57,6 +59,8 @@ CODES: dict[str, str] = {
     "GO-6000": "target not available here",
     "GO-6001": "toolchain missing or failed",
     "GO-6002": "artifact does not fit this machine",
+    "GO-6003": "Dask cluster not available",
+    "GO-7000": "the fuzzer found problems",
 }
 
 
@@ -155,6 +159,13 @@ class TargetError(GraphoptError):
 
     exit_status = 6
     default_code = "GO-6000"
+
+
+class FindingError(GraphoptError):
+    """The fuzzer found something that is wrong, in graphopt or in what it builds on."""
+
+    exit_status = 7
+    default_code = "GO-7000"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:

@@ -156,7 +156,7 @@ def exp(x: Scalar) -> Scalar:
     low, high = constant(-104.0, dtype), constant(89.0, dtype)
     # Expressions are trees: whatever is named here is written out, and compiled, at each of its uses.
     inside = tirx.min(tirx.max(x, low), high)
-    steps = tirx.floor(inside * constant(np.log2(np.e), dtype) + constant(0.5, dtype))
+    steps = tirx.floor(inside * constant(math.log2(math.e), dtype) + constant(0.5, dtype))
     r = inside - steps * constant(_LN2_HIGH, dtype) - steps * constant(_LN2_LOW, dtype)
     series = _polynomial(r, tuple(1.0 / math.factorial(k) for k in range(7, 1, -1)))
     half = tirx.floor(steps * constant(0.5, dtype))
@@ -169,7 +169,7 @@ def exp_of_nonpositive(x: Scalar) -> Scalar:
     dtype = "float32"
     low = constant(-87.0, dtype)
     inside = tirx.Select(x < low, low, x)  # NaN stays
-    steps = tirx.floor(inside * constant(np.log2(np.e), dtype) + constant(0.5, dtype))
+    steps = tirx.floor(inside * constant(math.log2(math.e), dtype) + constant(0.5, dtype))
     r = inside - steps * constant(_LN2_HIGH, dtype) - steps * constant(_LN2_LOW, dtype)
     series = _polynomial(r, tuple(1.0 / math.factorial(k) for k in range(7, 1, -1)))
     value = (r * r * series + r + constant(1, dtype)) * _power_of_two(steps)

@@ -1,6 +1,6 @@
 """Graphs of the fuzzer: plain data, the tensors of their leaves, and the programs made of them."""
 
-from graphopt.fuzz.graphs.build import build_module, build_program, graph_of, operator_named
+from graphopt.fuzz.graphs.build import build_module, build_program, graph_of, operator_named, resolved
 from graphopt.fuzz.graphs.graph import Argument, Call, Graph, Leaf, Ref, TorchConstant, references
 from graphopt.fuzz.graphs.values import draw_inputs, draw_leaf, draw_weights, dtype_named
 
@@ -20,4 +20,5 @@ __all__ = [
     "graph_of",
     "operator_named",
     "references",
+    "resolved",
 ]

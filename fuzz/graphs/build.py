@@ -39,6 +39,17 @@ def operator_named(name: str) -> Any:
     raise ValueError(f"there is no operator {name!r}")
 
 
+def resolved(argument: Argument, values: Mapping[str, Any]) -> Any:
+    """An argument as torch takes it, with what stands for each name (a node, a tensor) in its place."""
+    if isinstance(argument, Ref):
+        return values[argument.name]
+    if isinstance(argument, TorchConstant):
+        return torch.device("cpu") if argument.name == "cpu" else getattr(torch, argument.name)
+    if isinstance(argument, tuple):
+        return [resolved(item, values) for item in argument]
+    return argument
+
+
 def build_module(graph: Graph, seed: int = 0) -> fx.GraphModule:
     """The graph as a module that takes the inputs in order and returns a tuple.
 
@@ -57,8 +68,8 @@ def build_module(graph: Graph, seed: int = 0) -> fx.GraphModule:
     for leaf in graph.weights:
         values[leaf.name] = built.get_attr(leaf.name)
     for call in graph.calls:
-        arguments = tuple(_to_fx(a, values) for a in call.arguments)
-        keywords = {key: _to_fx(a, values) for key, a in call.keywords}
+        arguments = tuple(resolved(a, values) for a in call.arguments)
+        keywords = {key: resolved(a, values) for key, a in call.keywords}
         values[call.name] = built.create_node(
             "call_function", operator_named(call.operator), arguments, keywords, name=call.name
         )
@@ -149,16 +160,6 @@ def _operator_name(node: fx.Node) -> str:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _to_fx(argument: Argument, values: Mapping[str, fx.Node]) -> Any:
-    if isinstance(argument, Ref):
-        return values[argument.name]
-    if isinstance(argument, TorchConstant):
-        return torch.device("cpu") if argument.name == "cpu" else getattr(torch, argument.name)
-    if isinstance(argument, tuple):
-        return [_to_fx(item, values) for item in argument]
-    return argument
 
 
 def _from_fx(value: Any, node: fx.Node) -> Argument:

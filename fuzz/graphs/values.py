@@ -64,12 +64,14 @@ def draw_inputs(graph: Graph, seed: int = 0) -> tuple[torch.Tensor, ...]:
 
 
 def draw_weights(graph: Graph, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Tensors for the weights, by name.  Large products keep their scale: normal ones are divided by the
-    square root of what one output element sums over."""
-    found: dict[str, torch.Tensor] = {}
-    for leaf in graph.weights:
-        tensor = draw_leaf(leaf, graph.size_of(leaf), seed)
-        if leaf.given is None and leaf.values == "normal" and tensor.is_floating_point() and tensor.ndim > 1:
-            tensor = tensor / math.sqrt(max(1, tensor[0].numel()))
-        found[leaf.name] = tensor
-    return found
+    """Tensors for the weights, by name; see :func:`draw_weight`."""
+    return {leaf.name: draw_weight(leaf, graph.size_of(leaf), seed) for leaf in graph.weights}
+
+
+def draw_weight(leaf: Leaf, shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    """A tensor for a weight.  Large products keep their scale: normal ones are divided by the square root
+    of what one output element sums over."""
+    tensor = draw_leaf(leaf, shape, seed)
+    if leaf.given is None and leaf.values == "normal" and tensor.is_floating_point() and tensor.ndim > 1:
+        return tensor / math.sqrt(max(1, tensor[:1].numel()))
+    return tensor

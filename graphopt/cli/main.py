@@ -26,6 +26,8 @@ COMMANDS = {
     "compare": "Check that two models compute the same.",
     "run": "Run an artifact or a model on data from a file.",
     "bench": "Measure latency, also against other engines.",
+    "fuzz": "Search for wrong passes and wrong code with generated graphs.",
+    "reduce": "Make a finding of the fuzzer smaller, or check whether it is still there.",
     "tune": "Find faster schedules for a model's kernels by measuring.",
     "passes": "List passes and their options.",
     "targets": "List targets and what works here.",
@@ -62,7 +64,7 @@ def cli() -> None:
     """Rewrites neural networks and proves that it did no harm.
 
     Exit status: 0 ok, 1 internal error, 2 usage, 3 input, 4 pass, 5 verification, 6 target,
-    130 interrupted.
+    7 the fuzzer found a problem, 130 interrupted.
     """
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from graphopt.codegen.gpu_report.kernels import GpuKernel
     from graphopt.codegen.tuning.report import KernelReport
+    from graphopt.fuzz.campaign import ReportedFinding
     from graphopt.passmanager.result import PassRecord
     from graphopt.verification import VerificationReport
 
@@ -128,3 +129,18 @@ def spill_warnings(kernels: Sequence[GpuKernel]) -> list[str]:
         for kernel in kernels
         if kernel.spills
     ]
+
+
+def findings_table(findings: Sequence[ReportedFinding]) -> Table:
+    """What the fuzzer found: a row a signature."""
+    rows = [
+        (
+            finding.issue or finding.status,
+            str(finding.signature),
+            str(len(finding.labels)),
+            finding.labels[0] if finding.labels else "-",
+            finding.folder or "",
+        )
+        for finding in findings
+    ]
+    return table("findings", ("status", "signature", "cases", "first", "folder"), rows)

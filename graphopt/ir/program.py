@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
-from graphopt._torch import FakeTensorMode, detect_fake_mode
+from graphopt._torch import FakeTensor, FakeTensorMode, LazyGraphModule, detect_fake_mode
 from graphopt.errors import InputError
 from graphopt.ir.level import Level
 from graphopt.ir.provenance import ProvenanceLog
@@ -59,6 +59,7 @@ class Program:
         symbols: Mapping[str, str] | None = None,
         notes: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
+        _known_guards: int | None = None,
     ) -> None:
         self.graph_module = graph_module
         self.signature = signature
@@ -67,7 +68,7 @@ class Program:
         self.symbols: dict[str, str] = dict(symbols or {})
         self.notes: list[str] = list(notes)
         self.metadata: dict[str, str] = dict(metadata or {})
-        self._known_guards = len(self._guards())
+        self._known_guards = len(self._guards()) if _known_guards is None else _known_guards
 
     # -- construction ------------------------------------------------------------------------
 
@@ -130,7 +131,8 @@ class Program:
         graph.output(output)
         for old, new in mapping.items():
             new.meta = dict(old.meta)
-        module = fx.GraphModule(self.graph_module, graph)
+        # Most programs are looked at and never called: Python code is made of a graph when it is.
+        module = LazyGraphModule(self.graph_module, graph)
         module.meta = dict(self.graph_module.meta)
         return self.replaced(graph_module=module)
 
@@ -143,7 +145,7 @@ class Program:
         provenance: ProvenanceLog | None = None,
     ) -> Program:
         """This program with some of its parts exchanged; nothing is copied but the log."""
-        program = Program(
+        return Program(
             graph_module if graph_module is not None else self.graph_module,
             signature or self.signature,
             level=level or self.level,
@@ -151,9 +153,8 @@ class Program:
             symbols=self.symbols,
             notes=self.notes,
             metadata=self.metadata,
+            _known_guards=self._known_guards,
         )
-        program._known_guards = self._known_guards
-        return program
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -210,6 +211,9 @@ class Program:
     @property
     def fake_mode(self) -> FakeTensorMode:
         """The mode that the fake tensors in ``meta["val"]`` belong to."""
+        for node in self.graph.nodes:
+            if isinstance(value := node.meta.get("val"), FakeTensor):
+                return value.fake_mode
         mode = detect_fake_mode([n.meta.get("val") for n in self.graph.nodes])
         return mode if mode is not None else FakeTensorMode(allow_non_fake_inputs=True)
 

@@ -39,11 +39,12 @@ def value_of(node: fx.Node, mode: FakeTensorMode, module: torch.nn.Module | None
         return value
     args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
     try:
-        # Without it, the C++ bodies of composite operators fix symbolic sizes to their hints.
         with ExitStack() as stack:
             stack.enter_context(mode)
-            stack.enter_context(enable_python_dispatcher())
             if mode.shape_env is not None:
+                # Without it, the C++ bodies of composite operators fix symbolic sizes to their hints.
+                # Where all sizes are numbers those bodies are right, and much faster.
+                stack.enter_context(enable_python_dispatcher())
                 # A fresh size that data decides is for this value alone: torch would look for it in the
                 # next graph that is traced.
                 stack.enter_context(mode.shape_env.ignore_fresh_unbacked_symbols())

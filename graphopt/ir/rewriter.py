@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphopt._torch import resolve_overload_name
+from graphopt._torch import LazyGraphModule, resolve_overload_name
 from graphopt.errors import PassError
 from graphopt.ir.level import Level
 from graphopt.ir.program import Program
@@ -253,7 +253,7 @@ class Rewriter:
             is_impure_node=lambda n: n.op in ("placeholder", "output") or is_effect(n)
         )
         program = self.program
-        module = fx.GraphModule(program.graph_module, self.graph)
+        module = LazyGraphModule(program.graph_module, self.graph)
         module.meta = dict(program.graph_module.meta)
         return program.replaced(graph_module=module)
 

@@ -130,8 +130,14 @@ class RulePass(Pass):
 
     def apply(self, program: Program, context: PassContext) -> Program:
         rewriter = Rewriter(program, self.name or type(self).__name__)
-        context.statistics.extend(apply_rules(rewriter, self.rules()))
+        context.statistics.extend(apply_rules(rewriter, self._kept_rules()))
         return rewriter.finish()
+
+    def _kept_rules(self) -> Sequence[RewriteRule]:
+        """The rules, made once: they keep their compiled patterns, and a pass does not change."""
+        if "_rules" not in self.__dict__:
+            self.__dict__["_rules"] = tuple(self.rules())
+        return self.__dict__["_rules"]
 
 
 class RewritePass(RewriteRule, RulePass):

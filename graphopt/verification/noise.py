@@ -111,22 +111,62 @@ def measure_noise(
     Raises:
         InputError: the graph draws random numbers, or a node rejects the inputs.
     """
-    eager, dtypes = run_eagerly(module, inputs)
-    mode = _Perturbation()
-    nominal_run = _NoisyInterpreter(module, dtypes, mode)
-    nominal = nominal_run.run_in_float64(inputs)
-    if runs is None:
-        runs = _FULL_RUNS if mode.work <= _WORK_FOR_FULL_RUNS else _FEW_RUNS
-    noise = [torch.zeros(y.shape, dtype=torch.float64) for y in nominal]
-    flipped = [torch.zeros(y.shape, dtype=torch.bool) for y in nominal]
-    for k in range(runs):
+    measurement = NoiseMeasurement(module, inputs, seed=seed)
+    return measurement.complete(runs)
+
+
+class NoiseMeasurement:
+    """The same, run by run: the first ``k`` runs are the first of any longer measurement.
+
+    So ``N`` only grows, and so does what is unstable.
+
+    Args:
+        module, inputs, seed: as :func:`measure_noise`.
+
+    Attributes:
+        eager: the outputs of the graph as written.
+        nominal: the outputs in float64.
+        noise: ``N`` of each output by the runs made so far.
+        runs: how many those are.
+
+    Raises:
+        InputError: the graph draws random numbers, or a node rejects the inputs.
+    """
+
+    def __init__(self, module: fx.GraphModule, inputs: Sequence[Tensor], *, seed: int = 0) -> None:
+        self.module, self.inputs, self.seed = module, inputs, seed
+        self.eager, self._dtypes = run_eagerly(module, inputs)
+        self._mode = _Perturbation()
+        nominal_run = _NoisyInterpreter(module, self._dtypes, self._mode)
+        self.nominal = nominal_run.run_in_float64(inputs)
+        self.emulated = sorted(nominal_run.emulated)
+        self.noise = [torch.zeros(y.shape, dtype=torch.float64) for y in self.nominal]
+        self._flipped = [torch.zeros(y.shape, dtype=torch.bool) for y in self.nominal]
+        self.runs = 0
+
+    def run(self) -> None:
+        """One more perturbed run."""
+        k, mode = self.runs, self._mode
         # Run 1 mirrors run 0: a decision that hangs on one rounding flips in one of them.
-        mode.start_perturbed_run(seed * 1_000_003 + max(k, 1), -1.0 if k == 0 else 1.0)
-        perturbed = _NoisyInterpreter(module, dtypes, mode).run_in_float64(inputs)
-        for i, (y, z) in enumerate(zip(nominal, perturbed, strict=True)):
-            _accumulate(noise[i], flipped[i], y, z)
-    outputs = [_finish(e, y, n, f) for e, y, n, f in zip(eager, nominal, noise, flipped, strict=True)]
-    return Noise(outputs, runs, mode.work, sorted(nominal_run.emulated))
+        mode.start_perturbed_run(self.seed * 1_000_003 + max(k, 1), -1.0 if k == 0 else 1.0)
+        perturbed = _NoisyInterpreter(self.module, self._dtypes, mode).run_in_float64(self.inputs)
+        for i, (y, z) in enumerate(zip(self.nominal, perturbed, strict=True)):
+            _accumulate(self.noise[i], self._flipped[i], y, z)
+        self.runs += 1
+
+    def wanted(self, runs: int | None) -> int:
+        """``runs``, or how many a graph of this size gets."""
+        if runs is not None:
+            return runs
+        return _FULL_RUNS if self._mode.work <= _WORK_FOR_FULL_RUNS else _FEW_RUNS
+
+    def complete(self, runs: int | None = None) -> Noise:
+        """Makes the runs that are missing; the result of :func:`measure_noise`."""
+        while self.runs < self.wanted(runs):
+            self.run()
+        parts = zip(self.eager, self.nominal, self.noise, self._flipped, strict=True)
+        outputs = [_finish(e, y, n, f) for e, y, n, f in parts]
+        return Noise(outputs, self.runs, self._mode.work, self.emulated)
 
 
 def output_noise(eager: Tensor, nominal: Tensor, perturbed: Iterable[Tensor]) -> OutputNoise:

@@ -168,8 +168,12 @@ class Float64Interpreter(_Interpreter):
 
     def run_in_float64(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The flat outputs; floating-point ones are float64, others as the graph has them."""
+        with torch.no_grad():
+            return self.run_with_gradients(inputs)
+
+    def run_with_gradients(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The same, and recorded for a backward pass where that is enabled."""
         with (
-            torch.no_grad(),
             _default_dtype(torch.float64),
             sdpa_kernel(SDPBackend.MATH),
             self.readable_errors(),
@@ -296,7 +300,7 @@ def _overflow(value: Any, dtype: torch.dtype | None) -> Any:
     if dtype == torch.float64 or value.dtype != torch.float64:
         return value
     largest = torch.finfo(dtype).max * (1 + unit_roundoff(dtype))
-    low, high = torch.aminmax(value)
+    low, high = torch.aminmax(value.detach())
     if -largest < float(low) and float(high) < largest:
         return value
     infinity = torch.full((), float("inf"), dtype=value.dtype)
@@ -335,4 +339,5 @@ def _map_with(function: Any, value: Any, dtypes: Any) -> Any:
 
 
 def _flat(outputs: Any) -> tuple[Tensor, ...]:
-    return tuple(outputs) if isinstance(outputs, list | tuple) else (outputs,)
+    found = outputs if isinstance(outputs, list | tuple) else (outputs,)
+    return tuple(y.detach() for y in found)  # an output may be a parameter

@@ -126,7 +126,7 @@ def _compare_floats(got: Tensor, noise: OutputNoise, extra: Tensor | float, resu
     unstable = torch.zeros_like(noise.unstable) if only_noise else noise.unstable
     result.unstable = int(unstable.sum())
     wide = got.to(reference.dtype)
-    special = _special(wide, reference) & _special(wide, eager) & ~unstable
+    special = differ_in_kind(wide, reference) & differ_in_kind(wide, eager) & ~unstable
     comparable = reference.isfinite() & wide.isfinite() & ~unstable
     error = (wide - reference).abs().masked_fill(~comparable, 0.0)
     own = (eager - reference).abs().masked_fill(~(comparable & eager.isfinite()), 0.0)
@@ -210,7 +210,7 @@ def _pooled(noise: Tensor) -> Tensor:
     return torch.minimum(row, column) if noise.shape[-1] > 1 else column.expand_as(noise)
 
 
-def _special(a: Tensor, b: Tensor) -> Tensor:
+def differ_in_kind(a: Tensor, b: Tensor) -> Tensor:
     """Where one is NaN or infinite and the other is something else."""
     same = (a == b) | (a.isnan() & b.isnan()) | (a.isfinite() & b.isfinite())
     return ~same
@@ -250,7 +250,11 @@ def compare_in_float64(
     if not noise.is_float:
         return _compare_integers(got, noise, result)
     comparable = reference.isfinite() & got.isfinite() & ~noise.unstable
-    special = _special(got, reference) & _special(got, noise.eager.to(reference.dtype)) & ~noise.unstable
+    special = (
+        differ_in_kind(got, reference)
+        & differ_in_kind(got, noise.eager.to(reference.dtype))
+        & ~noise.unstable
+    )
     error = (got - reference).abs().masked_fill(~comparable, 0.0)
     result.scale = float(reference.abs().masked_fill(~comparable, 0.0).max()) if result.elements else 0.0
     u = unit_roundoff(noise.eager.dtype)

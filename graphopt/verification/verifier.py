@@ -20,7 +20,7 @@ from graphopt.contract import (
     Lossy,
     Precondition,
 )
-from graphopt.errors import InputError, VerificationError
+from graphopt.errors import GraphoptError, InputError, VerificationError
 from graphopt.ir.program import Program
 from graphopt.verification.bounds import bounds_of
 from graphopt.verification.cache import NoiseOf
@@ -32,6 +32,7 @@ from graphopt.verification.reference import Float64Interpreter, run_eagerly
 from graphopt.verification.report import DrawCheck, MetricCheck, OutputCheck, VerificationReport
 from graphopt.verification.rule import compare, compare_bits, compare_in_float64
 from graphopt.verification.runners import describe, runner_of
+from graphopt.verification.screening import run_candidate, screen
 
 MAX_UNSTABLE_FRACTION = 0.1
 """Inputs on which rounding decides more of an output than this are drawn again."""
@@ -54,6 +55,7 @@ def verify(
     seed: int = 0,
     shapes: Sequence[Mapping[str, int]] | None = None,
     runs: int | None = None,
+    quick: bool = False,
 ) -> VerificationReport:
     """Compares a candidate with a reference under a contract.
 
@@ -69,6 +71,9 @@ def verify(
         shapes: sizes of the symbolic dimensions to check, in turn; None: the captured sizes, then
             others within the declared ranges.
         runs: perturbed runs for the noise (K); None: 8, or 4 for very large graphs.
+        quick: stop measuring noise as soon as no further run could change the verdict
+            (:mod:`graphopt.verification.screening`).  The report then lacks ``signal``, and ``noise`` is
+            that of the runs made.
 
     The first set of inputs on which the candidate fails ends the verification.
 
@@ -88,7 +93,7 @@ def verify(
             code="GO-3010",
             hint="pass a callable that maps the reference's inputs to the candidate's",
         )
-    session = _Verification(program, candidate, contract, seed, runs)
+    session = _Verification(program, candidate, contract, seed, runs, quick)
     given = load_inputs(inputs, program.signature) if inputs is not None else None
     if given is not None:
         session.require(given)
@@ -107,13 +112,20 @@ class _Verification:
     """State of one call of :func:`verify`."""
 
     def __init__(
-        self, program: Program, candidate: Any, contract: Equivalence, seed: int, runs: int | None
+        self,
+        program: Program,
+        candidate: Any,
+        contract: Equivalence,
+        seed: int,
+        runs: int | None,
+        quick: bool = False,
     ) -> None:
         self.program = program
         self.candidate = candidate
         self.contract = contract
         self.seed = seed
         self.runs = runs
+        self.quick = quick
         self.run = runner_of(candidate)
         self.names = [s.name for s in program.signature.outputs]
         self.report = VerificationReport(str(contract), describe(candidate))
@@ -177,6 +189,11 @@ class _Verification:
     def check(self, draw: Draw) -> None:
         """Checks one set of inputs and, if they were drawn, confirms a failure on fresh ones."""
         drawn = draw.seed is not None
+        early = self._screened(draw) if self.quick else None
+        if early is not None:
+            self.report.draws.append(early)
+            self.compared |= {o.name for o in early.outputs}
+            return
         check, noise = self._measure(draw)
         while drawn and noise is not None and check.redrawn < _REDRAWS and _too_unstable(noise):
             redrawn = check.redrawn + 1
@@ -189,6 +206,29 @@ class _Verification:
             check = self._confirm(draw, check, drawn)
         self.report.draws.append(check)
         self.compared |= {o.name for o in check.outputs if not o.result.inconclusive}
+
+    def _screened(self, draw: Draw) -> DrawCheck | None:
+        """The check of one set of inputs, if few runs suffice to accept it."""
+        if isinstance(self.contract, BitExact):
+            return None
+        measurement = self.noise_of.begin(draw.tensors, seed=self.seed)
+        try:
+            ran = run_candidate(self.candidate, self.run, draw.tensors, self._comparable_in_float64)
+        except GraphoptError:
+            return None  # measured again in full, where the error is explained
+        extra = bounds_of(self.contract, self.program, draw.tensors)
+        results = screen(measurement, ran, extra, folded=self.folded, runs=self.runs)
+        if results is None:
+            self.noise_of.complete(measurement, runs=self.runs)
+            return None
+        check = DrawCheck(draw.source, draw.seed, draw.sizes, draw.shapes, runs=measurement.runs)
+        check.emulated = measurement.emulated
+        check.outputs = [OutputCheck(n, r) for n, r in zip(self.names, results, strict=True)]
+        return check
+
+    @property
+    def _comparable_in_float64(self) -> bool:
+        return isinstance(self.candidate, Program) and isinstance(self.contract, Exact | ExactWhen | Bounded)
 
     def _measure(
         self, draw: Draw, *, runs: int | None = None, seed: int | None = None
@@ -262,9 +302,7 @@ class _Verification:
             )
 
     def _candidate_in_float64(self, draw: Draw) -> tuple[Tensor, ...] | None:
-        if not isinstance(self.candidate, Program) or not isinstance(
-            self.contract, Exact | ExactWhen | Bounded
-        ):
+        if not self._comparable_in_float64:
             return None
         module = self.candidate.graph_module
         _, dtypes = run_eagerly(module, draw.tensors)

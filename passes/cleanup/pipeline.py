@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,8 +22,9 @@ class Step:
     reason: str
 
 
+@functools.cache
 def steps(training: bool = False) -> tuple[Step, ...]:
-    """The pipeline as data.
+    """The pipeline as data; the same passes each time, which keep their compiled patterns.
 
     Args:
         training: leave out what would stop parameters from being trained.

@@ -17,6 +17,7 @@ from graphopt import (
     Program,
     VerificationError,
 )
+from graphopt.fuzz.graphs import Call, Graph, Leaf, Ref, build_program
 from tests.passmanager import planted
 
 
@@ -66,6 +67,14 @@ def test_failures(run: Any, name: str, code: str, words: str) -> None:
     with pytest.raises(PassError, match=words) as caught:
         run(name)
     assert (caught.value.code, caught.value.exit_status) == (code, 4)
+
+
+def test_parameters_that_no_output_needs_may_go() -> None:
+    """They had no gradient before either."""
+    layer = Call("dead", "aten.linear.default", (Ref("x"), Ref("w")))
+    calls = (layer, Call("y", "aten.squeeze.dim", (Ref("x"), 0)))
+    program = build_program(Graph((Leaf("x", (2, 3)), Leaf("w", (4, 3), role="weight")), calls, ("y",)))
+    assert program.constants and not PassManager("cleanup{training=true}").run(program).program.constants
 
 
 @pytest.mark.parametrize("name", ["test-renames-output-openly", "test-detaches-openly"])
@@ -171,3 +180,15 @@ def test_a_broken_program_is_refused_before_the_first_pass(program: Program) -> 
     planted.BREAKS["values"](program)
     with pytest.raises(PassError, match="invariant 'values'"):
         PassManager("test-nothing").run(program)
+
+
+def test_dead_code_that_a_pass_drops_stays_dropped(program: Program) -> None:
+    """Only the nodes tell: the structural hash is of what the outputs need."""
+    before = program.copy()
+    used = before.output_nodes[0]
+    with before.graph.inserting_after(used):
+        dead = before.graph.call_function(torch.ops.aten.neg.default, (used,))
+    dead.meta["val"] = used.meta["val"]
+    result = PassManager("dead-code").run(before)
+    assert result.records[0].changed
+    assert "neg" in str(before) and "neg" not in str(result.program)

@@ -189,3 +189,17 @@ def test_dialect_operators_are_perturbed_inside() -> None:
     assert torch.equal(fused.noise, expanded.noise)
     assert verify(program, plain).ok
     assert not verify(program, lambda x: F.gelu(x) * (x + 1.0)).ok
+
+
+def test_a_float64_parameter_may_be_an_output() -> None:
+    class Constant(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(3, dtype=torch.float64))
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.scale, x * 2
+
+    x = torch.randn(3)
+    program = capture_torch(Constant().eval(), (x,))
+    assert verify(program, program, inputs=[x]).ok

@@ -1,0 +1,34 @@
+"""Attention takes a mask of the lowest finite number for minus infinity: a row full of it gives 0, where
+softmax attends evenly.
+
+Exit status: 1 while the bug is there, 0 when it is gone.
+"""
+
+import sys
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper
+
+q = np.arange(8, dtype="float32").reshape(1, 1, 2, 4)
+mask = np.array([[np.finfo("float32").min] * 2, [0, 0]], "float32")
+names = ["q", "k", "v"]
+inputs = [*(helper.make_tensor_value_info(n, TensorProto.FLOAT, q.shape) for n in names)]
+inputs.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, mask.shape))
+graph = helper.make_graph(
+    [helper.make_node("Attention", [*names, "mask"], ["y"])],
+    "g",
+    inputs,
+    [helper.make_tensor_value_info("y", TensorProto.FLOAT, q.shape)],
+)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+options = onnxruntime.SessionOptions()
+options.log_severity_level = 4
+session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+(y,) = session.run(None, {"q": q, "k": q, "v": q, "mask": mask})
+got, expected = y[0, 0, 0], q[0, 0].mean(0)
+if np.allclose(got, expected):
+    print("gone")
+    sys.exit(0)
+print(f"still there: {got.tolist()} instead of {expected.tolist()}")
+sys.exit(1)

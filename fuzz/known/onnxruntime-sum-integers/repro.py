@@ -1,0 +1,34 @@
+"""Sums and products of int64 are reduced in floating point: beyond 2^53 they are rounded.
+
+Exit status: 1 while the bug is there, 0 when it is gone.
+"""
+
+import sys
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, checker, helper
+
+inputs = {"x0": np.array([2**53, 1])}
+node = helper.make_node("ReduceSum", list(inputs), ["y"])
+types = [
+    helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+    for n, x in inputs.items()
+]
+result = helper.make_tensor_value_info("y", TensorProto.INT64, [1])
+model = helper.make_model(
+    helper.make_graph([node], "g", types, [result]),
+    opset_imports=[helper.make_opsetid("", 23)],
+    ir_version=10,
+)
+checker.check_model(model, full_check=True)
+options = onnxruntime.SessionOptions()
+options.log_severity_level = 4
+session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+(got,) = session.run(None, inputs)
+expected = inputs["x0"].sum(keepdims=True)
+if np.array_equal(got, expected, equal_nan=True):
+    print("gone")
+    sys.exit(0)
+print(f"still there: {got.tolist()} instead of {expected.tolist()}")
+sys.exit(1)

@@ -1,0 +1,30 @@
+"""Resizing to the nearest pixel takes other pixels than torch, by sizes and by factors.
+
+Exit status: 1 while the bug is there, 0 when it is gone.
+"""
+
+import sys
+
+import torch
+import torch.nn.functional as F
+import tvm
+from tvm import relax
+from tvm.relax.frontend.torch import from_exported_program
+
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return F.interpolate(x, size=(4, 4), mode="nearest")
+
+
+inputs = (torch.arange(9.0).reshape(1, 1, 3, 3),)
+expected = Model()(*inputs)
+exported = torch.export.export(Model(), inputs)
+machine = relax.VirtualMachine(tvm.compile(from_exported_program(exported), target="llvm"), tvm.cpu())
+(got,) = machine["main"](*(tvm.runtime.tensor(x.numpy()) for x in inputs))
+got = torch.from_dlpack(got)
+if got.dtype == expected.dtype and torch.allclose(got, expected, rtol=1e-3, atol=0, equal_nan=True):
+    print("gone")
+    sys.exit(0)
+print(f"still there: {got.dtype} {got.tolist()} instead of {expected.dtype} {expected.tolist()}"[:300])
+sys.exit(1)
