@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import tvm
 from tvm import ir, relax, tirx
 
+from graphopt.codegen.fusion_budget import limit_fusion
 from graphopt.codegen.schedules import apply_schedules
 from graphopt.codegen.targets import Target
 from graphopt.errors import GraphoptError, InternalError
@@ -90,6 +91,11 @@ FUSE: tuple[Step, ...] = (
         "a reshape between two kernels shares memory instead of copying; before fusion, "
         "which would make it part of a kernel",
         lambda _: _relax.RewriteDataflowReshape(),
+    ),
+    Step(
+        "limit-fusion",
+        "erf of erf as one expression has two million terms; the inner one becomes a kernel of its own",
+        lambda _: limit_fusion(),
     ),
     Step(
         "group",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -53,16 +55,45 @@ class OnnxRuntimeRunner:
             ) from error
         self.input_names = [i.name for i in self.session.get_inputs()]
         self.output_names = [o.name for o in self.session.get_outputs()]
+        ends = [*self.session.get_inputs(), *self.session.get_outputs()]
+        self._bfloat16 = any(end.type == _BFLOAT16 for end in ends)
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Runs the model; float16 and bfloat16 go through as they are where NumPy has the dtype."""
-        feed = {n: t.detach().contiguous().numpy() for n, t in zip(self.input_names, inputs, strict=True)}
-        return tuple(_from_numpy(np.array(y)) for y in self.session.run(None, feed))
+        """Runs the model."""
+        given = [t.detach().contiguous() for t in inputs]
+        if not self._bfloat16:
+            feed = {n: t.numpy() for n, t in zip(self.input_names, given, strict=True)}
+            return tuple(_from_numpy(np.array(y)) for y in self.session.run(None, feed))
+        values = {n: _to_ort(t) for n, t in zip(self.input_names, given, strict=True)}
+        return tuple(_from_ort(y) for y in self.session.run_with_ort_values(None, values))
 
 
 def _from_numpy(array: np.ndarray) -> Tensor:
     """C has two names for 64 unsigned bits; torch knows one of them."""
     return torch.from_numpy(array.view(np.uint64) if array.dtype == np.uint64 else array)
+
+
+_BFLOAT16 = "tensor(bfloat16)"
+
+
+def _to_ort(tensor: Tensor) -> Any:
+    """A value of onnxruntime's own; NumPy, which it takes otherwise, has no bfloat16."""
+    import onnxruntime as ort
+
+    if tensor.dtype != torch.bfloat16:
+        return ort.OrtValue.ortvalue_from_numpy(tensor.numpy())
+    bits = tensor.view(torch.uint16).numpy()
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, 16)  # onnx.TensorProto.BFLOAT16
+
+
+def _from_ort(value: Any) -> Tensor:
+    if value.data_type() != _BFLOAT16:
+        return _from_numpy(np.array(value.numpy()))
+    shape = value.shape()
+    if 0 in shape:
+        return torch.empty(shape, dtype=torch.bfloat16)
+    memory = (ctypes.c_uint16 * math.prod(shape)).from_address(value.data_ptr())
+    return torch.from_numpy(np.frombuffer(memory, np.uint16).copy()).view(torch.bfloat16).reshape(shape)
 
 
 def runner_of(candidate: Any) -> Runner:

@@ -22,6 +22,7 @@ from graphopt.contract import (
     compose_all,
 )
 from graphopt.errors import GraphoptError, InputError, UsageError, VerificationError
+from graphopt.exporters.onnx import to_onnx
 from graphopt.frontends.torch_module import capture_torch
 from graphopt.ir.program import Program
 from graphopt.verification import OnnxRuntimeRunner, verify
@@ -234,3 +235,17 @@ def test_onnxruntime(reference: Program, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(InputError, match="cannot load"):
         OnnxRuntimeRunner(tmp_path / "bad.onnx")
+
+
+@pytest.mark.parametrize("rows", [3, 0])
+def test_onnx_models_take_and_return_bfloat16(tmp_path: Path, rows: int) -> None:
+    """NumPy has no bfloat16, in which onnxruntime's Python takes and returns tensors otherwise."""
+
+    class Model(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x * 2, y + 1
+
+    inputs = (torch.randn(rows, 4).bfloat16(), torch.arange(3))
+    program = capture_torch(Model().eval(), inputs)
+    to_onnx(program, tmp_path / "model.onnx")
+    assert verify(program, OnnxRuntimeRunner(tmp_path / "model.onnx"), inputs=[inputs]).ok
