@@ -104,25 +104,25 @@ def test_sources_have_their_shares() -> None:
     [
         ("shared weight", 8),
         ("several users", 80),
-        ("intermediate returned", 20),
+        ("intermediate returned", 25),
         ("output twice", 4),
-        ("input returned", 4),
-        ("dead code", 2),
-        ("unused input", 4),
+        ("input returned", 3),
+        ("dead code", 3),
+        ("unused input", 3),
         ("odd layout", 15),
         ("size 1", 60),
         ("size 0", 1),
-        ("number as operand", 40),
-        ("several dtypes", 20),
+        ("odd size", 80),
+        ("number as operand", 20),
+        ("several dtypes", 25),
         ("dynamic axis", 1),
         ("float16", 8),
-        ("bfloat16", 6),
-        ("float64", 6),
-        ("int8", 1),
+        ("bfloat16", 8),
+        ("float64", 5),
         ("uint8", 1),
         ("int32", 3),
-        ("int64", 10),
-        ("bool", 10),
+        ("int64", 12),
+        ("bool", 8),
     ],
 )
 def test_features_occur(feature: str, least: int) -> None:
@@ -142,7 +142,7 @@ def sample(rule: str) -> list[tuple[str, int]]:
     return [(e, place % count(rule, e)) for e in ("fires", "refuses")]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("rule", rule_names()[::2])
+@pytest.mark.parametrize("rule", rule_names()[::3])
 def test_a_template_keeps_its_expectation_inside_of_another_graph(rule: str) -> None:
     for expects, index in sample(rule):
         case = generate_around(
