@@ -121,9 +121,9 @@ def command(
             raise UsageError(f"--resume has {given[0]} from its folder; leave it out")
     elif out is not None:
         check_output_folder(out)
-    from graphopt.cli.fuzz_progress import progress
     from graphopt.cli.output import write_json
     from graphopt.cli.tables import console, findings_table
+    from graphopt.fuzz.campaign.progress import progress
     from graphopt.workflows import fuzz as work
 
     with progress(quiet=quiet) as watcher:
