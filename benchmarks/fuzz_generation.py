@@ -150,7 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--templates", type=int, default=0, metavar="N", help="also N graphs around each template")
+    parser.add_argument("--templates", type=int, default=0, metavar="N", help="N graphs around each template")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     report = _report(measure(options.cases, options.seed))

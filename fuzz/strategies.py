@@ -33,6 +33,9 @@ _OPTIONS = Options(operators=(0, 3), dynamic=0.0, intruding=0.0)
 _ANOTHER = st.integers(0, 3)
 """Whether there is an operator: 0 is no.  Plain booleans would make most graphs small."""
 
+_WHICH = st.integers(0, 15)
+"""Which value is read, modulo how many there are: the same draw whatever stands before."""
+
 _SPECIAL = (0.0, 1.0, -1.0, 0.5, 1e-4, 1e4)
 
 _integers = lru_cache(maxsize=None)(st.integers)
@@ -103,7 +106,7 @@ def _step(draw: st.DrawFn, sketch: Sketch, specs: Sequence[Spec]) -> None:
         return
     options = [(v, fitting) for v in sketch.tensors() if (fitting := [s for s in specs if s.accepts(v)])]
     if options:
-        value, fitting = draw(st.sampled_from(options))
+        value, fitting = options[draw(_WHICH) % len(options)]
         spec = draw(st.sampled_from(fitting))
         sketch.attempt(partial(spec.grow, sketch, value))
 

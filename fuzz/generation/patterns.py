@@ -17,7 +17,11 @@ from graphopt.passes.cleanup.families import all_rules
 from graphopt.rewriting.pattern import Call, Either, Rest, Where
 from graphopt.rewriting.rule import RewriteRule, compiled_pattern
 
-_FACTORIES = {"aten.zeros_like", "aten.ones_like", "aten.full_like"}
+_FACTORIES = {
+    f"aten.{stem}{like}"
+    for stem in "zeros ones full arange eye scalar_tensor new_zeros new_ones new_full".split()
+    for like in ("", "_like")
+}
 """Their results are constants to a rule that asks, though they come from an input."""
 
 _NEED_DYNAMIC_AXES = {("reshape-of-reshape", "merges and splits symbolic sizes")}

@@ -26,14 +26,21 @@ from graphopt.fuzz.rules.expressions import Comparison, Constant, evaluator
 from graphopt.fuzz.rules.solving import ConstraintSystem
 
 _KINDS = {"float": "f", "int": "i", "bool": "b"}
-_STARTS = 6
+_STARTS = 4
 _LARGEST_ATTRIBUTE = 64
+_PROVED = 0.2
+"""Probability that Z3 is asked where local search found nothing; mostly there is nothing, at great cost."""
+
 
 _UNWANTED = frozenset(
     {"aten.empty", "aten.empty_like", "aten.new_empty", "aten.empty_strided", "aten.new_empty_strided",
      "aten.resize", "aten.view_as_complex", "aten.set", "aten.record_stream", "aten.is_pinned"}
 )  # fmt: skip
 """Operators whose results are undefined, or that no program may contain."""
+
+
+_IN_PLACE = ("training", "use_input_stats", "train")
+"""Arguments with which normalisations write to their statistics, and dropout draws random numbers."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +194,7 @@ def _giving(sketch: Sketch, rules: RuleTable, shape: Shape, dtype: str, solved: 
         assignment = dict(zip(rule.symbols, rule.records[entry.record].values, strict=True))
     if assignment is None:
         return None
-    return _call(sketch, rule, assignment, sketch.choices.one_of(dtypes), {})
+    return _call(sketch, rule, assignment, sketch.choices.one_of(dtypes), {}, first_is_input=True)
 
 
 def _drawn(sketch: Sketch, places: dict[str, list[Entry]] | None) -> Entry | None:
@@ -223,6 +230,8 @@ def _solved(
         found = system.solve(rng, start, frozenset(bound))
         if found is not None:
             return found
+    if not sketch.choices.chance(_PROVED):
+        return None
     return ConstraintSystem(system.ranges, system.predicates).prove(rng, sizes, start)
 
 
@@ -248,11 +257,15 @@ def _call(
             operands.append(sketch.input(shape, dtype, "integers", high=max(0, rows - 1)))
         elif first_is_input and i == 0:
             operands.append(sketch.input(shape, dtype))
+        elif rule.inputs[i].name.startswith("running_"):  # statistics have no gradients
+            operands.append(sketch.constant(shape, dtype, "positive"))
         else:
             values: Values = "positive" if sketch.choices.chance(0.15) else "normal"
             operands.append(sketch.operand(shape, dtype, values))
     positional, keywords = rule.arguments(assignment, operands)
     schema = operator_named(rule.overload)._schema.arguments
+    if any(a.name in _IN_PLACE and value is True for a, value in zip(schema, positional, strict=False)):
+        return None
     while positional and _is_default(schema[len(positional) - 1], positional[-1]):
         positional.pop()
     named = {a.name: a for a in schema}

@@ -267,11 +267,12 @@ class Sketch:
 
             self.calls = added + [c.mapped(moved) for c in calls]
             del self.leaves[name]
-            if self.evaluate() is None:
+            values = dict(self.values)
+            if self._compute() is None:
                 return True
+            self.values = values
             self.dropped["what follows an operator put before an input is not finite"] += 1
         self._restore(leaves, calls)
-        self.evaluate()
         return False
 
     def evaluate(self, seed: int | None = None) -> str | None:
@@ -282,6 +283,9 @@ class Sketch:
         """
         self.seed = self.seed if seed is None else seed
         self.values = {leaf.name: self._drawn(leaf) for leaf in self.leaves.values()}
+        return self._compute()
+
+    def _compute(self) -> str | None:
         for call in self.calls:
             try:
                 self.values[call.name] = self._run(call)
