@@ -183,7 +183,9 @@ def packed(programs: Sequence[Program], inputs: Sequence[Sequence[torch.Tensor]]
             if node.op == "get_attr":
                 nodes[node] = graph.get_attr(f"part{i}.{node.target}")
             elif node.op == "call_function":
-                nodes[node] = graph.node_copy(node, lambda n, nodes=nodes: nodes[n])  # type: ignore[misc]
+                copied = graph.node_copy(node, lambda n, nodes=nodes: nodes[n])  # type: ignore[misc]
+                copied.meta = {}  # values are derived anew: those of two programs do not go together
+                nodes[node] = copied
     graph.output(tuple(nodes[o] for p, nodes in zip(programs, copies, strict=True) for o in p.output_nodes))
     return Program.from_graph_module(fx.GraphModule(root, graph), [x for part in inputs for x in part])
 

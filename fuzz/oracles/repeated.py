@@ -10,7 +10,7 @@ from graphopt.fuzz.oracles.oracle import Cost
 from graphopt.fuzz.oracles.running import culprit, run_passes
 from graphopt.fuzz.oracles.subject import Subject
 from graphopt.ir.program import Program
-from graphopt.passmanager.base import Pass
+from graphopt.passmanager.base import Pass, flatten
 
 MOST_ROUNDS = 3
 """Applications of a pipeline to its own result until nothing changes any more."""
@@ -67,7 +67,8 @@ class NoOperation:
 
     def applies(self, subject: Subject) -> bool:
         result = subject.outcome.result
-        return result is not None and not result.rewrites
+        renames = any(p.changes_signature for p in flatten(subject.pipeline))
+        return result is not None and not result.rewrites and not renames
 
     def check(self, subject: Subject) -> Iterator[Problem]:
         result = subject.outcome.result

@@ -49,7 +49,7 @@ class Hunter:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._cases: dict[int, FuzzCase | None] = {}
-        self._right: dict[int, str | None] = {}
+        self._right: dict[int, tuple[str | None, frozenset[str]]] = {}
 
     def hunt(self, variant: Variant, limit: int) -> Catch:
         """Runs cases with a mistake planted until an oracle finds something.
@@ -86,14 +86,18 @@ class Hunter:
         if case is None or not concerns(variant, case.graph):
             return None
         if variant.stage == "passes" and index not in self._right:
-            self._right[index] = _result(Subject(case))
+            subject = Subject(case)
+            self._right[index] = (_result(subject), _applied(subject))
+        if variant.rules and not self._right[index][1].intersection((*variant.rules, case.rule)):
+            return None
         return case
 
     def _first_problem(
         self, variant: Variant, index: int, case: FuzzCase, oracles: tuple[Oracle, ...]
     ) -> Problem | None:
         subject = Subject(case)
-        if variant.stage == "passes" and _result(subject) == self._right[index]:
+        certain = variant.stage == "passes" and not variant.chance
+        if certain and _result(subject) == self._right[index][0]:
             oracles = tuple(o for o in oracles if o.name == "firing")
         return next(_problems(subject, oracles), None)
 
@@ -102,6 +106,13 @@ def _result(subject: Subject) -> str | None:
     """What the passes made of a case: structure, weights and signature; None where they failed."""
     program = subject.outcome.program
     return None if program is None else program.structural_hash()
+
+
+def _applied(subject: Subject) -> frozenset[str]:
+    """The rules that were applied to a case."""
+    result = subject.outcome.result
+    records = result.records if result is not None else []
+    return frozenset(s.rule for r in records for s in r.statistics if s.matched)
 
 
 def concerns(variant: Variant, graph: Graph) -> bool:

@@ -70,7 +70,7 @@ def operators() -> tuple[str, ...]:
     from graphopt.fuzz.generation import Options, generate
 
     found: set[str] = set()
-    for index in range(200):
+    for index in range(60):
         found.update(generate(0, index, Options(dynamic=0.0, screened=False)).graph.operators)
     return tuple(sorted(n for n in found if _has_one_tensor(n)))
 

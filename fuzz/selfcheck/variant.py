@@ -23,6 +23,9 @@ class Variant:
         stage: which oracles see the component at work.
         needs: parts of operator names, one of which a graph must hold for the component to see it; empty:
             any graph.  Cases without them count and are not run.
+        rules: where the mistake is in what rules make of a match: the rules, one of which the right code has
+            to apply.  Other cases count and are not run either.
+        chance: what the wrong code makes differs from run to run, so that one right result proves nothing.
         patch: changes the code, and changes it back.
     """
 
@@ -32,6 +35,8 @@ class Variant:
     within: int
     stage: Stage
     needs: tuple[str, ...]
+    rules: tuple[str, ...]
+    chance: bool
     patch: Callable[[], AbstractContextManager[Any]]
 
     @contextmanager
@@ -49,7 +54,14 @@ _variants: dict[str, Variant] = {}
 
 
 def variant(
-    component: str, words: str, *, within: int, stage: Stage = "passes", needs: tuple[str, ...] = ()
+    component: str,
+    words: str,
+    *,
+    within: int,
+    stage: Stage = "passes",
+    needs: tuple[str, ...] = (),
+    rules: tuple[str, ...] = (),
+    chance: bool = False,
 ) -> Callable[[Callable[[], AbstractContextManager[Any]]], Variant]:
     """Registers the decorated function, which makes the patch; its name with dashes is the variant's."""
 
@@ -57,7 +69,7 @@ def variant(
         name = patch.__name__.strip("_").replace("_", "-")
         if name in _variants:
             raise ValueError(f"two variants are called {name!r}")
-        _variants[name] = Variant(name, component, words, within, stage, needs, patch)
+        _variants[name] = Variant(name, component, words, within, stage, needs, rules, chance, patch)
         return _variants[name]
 
     return register

@@ -16,7 +16,11 @@ LAYERS = ("conv", "linear", "matmul", "addmm", "mm.")
 
 
 @variant(
-    "batch-norm-into-layer", "the epsilon is left out of the variance", within=1500, needs=("batch_norm",)
+    "batch-norm-into-layer",
+    "the epsilon is left out of the variance",
+    within=1500,
+    needs=("batch_norm",),
+    rules=("batch-norm-into-layer", "batch-norm-before-layer"),
 )
 def fold_without_epsilon() -> Patch:
     right = batch_norm.scale_and_shift
@@ -31,7 +35,13 @@ def fold_without_epsilon() -> Patch:
     return replaced(batch_norm, "scale_and_shift", wrong)
 
 
-@variant("batch-norm-into-layer", "the layer's own bias is dropped", within=1500, needs=("batch_norm",))
+@variant(
+    "batch-norm-into-layer",
+    "the layer's own bias is dropped",
+    within=1500,
+    needs=("batch_norm",),
+    rules=("batch-norm-into-layer",),
+)
 def fold_drops_the_bias() -> Patch:
     right = batch_norm.BatchNormIntoLayer._folded
 
@@ -46,7 +56,13 @@ def fold_through_padding() -> Patch:
     return replaced(batch_norm.Layer, "is_unpadded", True)
 
 
-@variant("scale-after-layer", "the channels are scaled in reverse order", within=1500, needs=LAYERS)
+@variant(
+    "scale-after-layer",
+    "the channels are scaled in reverse order",
+    within=1500,
+    needs=LAYERS,
+    rules=("scale-after-layer", "batch-norm-into-layer"),
+)
 def scale_in_the_wrong_order() -> Patch:
     right = channel_affine.Layer.scaled_outputs
 
@@ -56,7 +72,13 @@ def scale_in_the_wrong_order() -> Patch:
     return replaced(channel_affine.Layer, "scaled_outputs", wrong)
 
 
-@variant("shift-after-layer", "a constant that is added is subtracted", within=2500, needs=LAYERS)
+@variant(
+    "shift-after-layer",
+    "a constant that is added is subtracted",
+    within=2500,
+    needs=LAYERS,
+    rules=("shift-after-layer",),
+)
 def shift_with_the_wrong_sign() -> Patch:
     def folded(self: Any, match: Any) -> Any:
         shift = -self._constant(match)
@@ -67,7 +89,18 @@ def shift_with_the_wrong_sign() -> Patch:
 
 
 @variant(
-    "rebuilt", "folded weights are written into the tensor that the original uses", within=1500, needs=LAYERS
+    "rebuilt",
+    "folded weights are written into the tensor that the original uses",
+    within=1500,
+    needs=LAYERS,
+    rules=(
+        "scale-after-layer",
+        "shift-after-layer",
+        "scale-before-layer",
+        "shift-before-layer",
+        "batch-norm-into-layer",
+        "batch-norm-before-layer",
+    ),
 )
 def weight_changed_in_place() -> Patch:
     right = weights.rebuilt
@@ -81,7 +114,20 @@ def weight_changed_in_place() -> Patch:
     return _everywhere(wrong)
 
 
-@variant("rebuilt", "folded weights are cut off from the gradient", within=3000, needs=LAYERS)
+@variant(
+    "rebuilt",
+    "folded weights are cut off from the gradient",
+    within=3000,
+    needs=LAYERS,
+    rules=(
+        "scale-after-layer",
+        "shift-after-layer",
+        "scale-before-layer",
+        "shift-before-layer",
+        "batch-norm-into-layer",
+        "batch-norm-before-layer",
+    ),
+)
 def gradient_lost() -> Patch:
     from graphopt.rewriting.match import Emitter
 
@@ -97,7 +143,13 @@ def _everywhere(wrong: Any) -> Patch:
     return together(replaced(batch_norm, "rebuilt", wrong), replaced(channel_affine, "rebuilt", wrong))
 
 
-@variant("matmul-by-constant", "a square matrix is not transposed", within=2500, needs=("matmul", "mm."))
+@variant(
+    "matmul-by-constant",
+    "a square matrix is not transposed",
+    within=2500,
+    needs=("matmul", "mm."),
+    rules=("matmul-by-constant",),
+)
 def weight_not_transposed() -> Patch:
     def rewrite(self: Any, op: Any, x: Any, w: Any) -> Any:
         square = w.shape[0] == w.shape[1]

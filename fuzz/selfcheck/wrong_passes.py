@@ -49,7 +49,7 @@ def _unify_by_shape(rewriter: Rewriter) -> None:
                 rewriter.replace(node, first)
 
 
-@variant("common-subexpressions", "which of equal calls stay is a matter of chance", within=600)
+@variant("common-subexpressions", "which of equal calls stay is a matter of chance", within=600, chance=True)
 def a_matter_of_chance() -> Patch:
     right, counter = common_subexpressions._key, itertools.count()
 
@@ -70,7 +70,7 @@ def output_dropped() -> Patch:
     return _after(DeadCode, drop)
 
 
-@variant("dead-code", "two outputs of one shape are exchanged", within=300)
+@variant("dead-code", "two outputs of one shape are exchanged", within=1000)
 def outputs_exchanged() -> Patch:
     def exchange(result: Program) -> Program:
         output = result.graph.output_node()
@@ -96,13 +96,20 @@ def output_renamed() -> Patch:
     return _after(DeadCode, rename)
 
 
-@variant("dead-code", "every run copies the first output once more", within=50)
+@variant("common-subexpressions", "every run negates the first output twice more", within=50)
 def growth_without_end() -> Patch:
     def grow(result: Program) -> Program:
-        rewriter = Rewriter(result, "dead-code")
+        rewriter = Rewriter(result, "common-subexpressions")
         node = rewriter.program.output_nodes[0]
-        with rewriter.rule("copy", [node]), rewriter.after(node):
-            rewriter.replace(node, rewriter.call(aten.mul.Scalar, node, 1))
+        if node.op != "call_function" or not node.meta["val"].dtype.is_floating_point:
+            return result
+        with rewriter.rule("negate", [node]):
+            with rewriter.after(node):
+                once = rewriter.call(aten.neg.default, node)
+            with rewriter.after(once):
+                twice = rewriter.call(aten.neg.default, once)
+        for user in [u for u in node.users if u is not once]:
+            rewriter.substitute(user, node, twice)
         return rewriter.finish()
 
     return _after(CommonSubexpressions, grow)

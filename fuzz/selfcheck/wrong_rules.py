@@ -28,16 +28,26 @@ def _accepts(rule: type) -> Patch:
 
 
 @variant(
-    "hard-swish", "the clip ends at 5 instead of 6", within=1500, needs=("clamp", "clip", "hardtanh", "relu6")
+    "hard-swish",
+    "the clip ends at 5 instead of 6",
+    within=1500,
+    needs=("clamp", "clip", "hardtanh", "relu6"),
+    rules=("hard-swish",),
 )
 def hard_swish_clipped_at_five() -> Patch:
     def rewrite(self: Any, op: Any, match: Any) -> Any:
-        return op.div(op.mul(match.x, op.clamp(op.add(match.x, 3.0), 0.0, 5.0)), 6.0)
+        return op.graphopt.hard_swish(match.x, 3.0, 5.0, 6.0)
 
     return replaced(activations.HardSwish, "rewrite", rewrite)
 
 
-@variant("gelu-tanh", "the exact GELU stands for the approximation", within=1500, needs=("tanh",))
+@variant(
+    "gelu-tanh",
+    "the exact GELU stands for the approximation",
+    within=1500,
+    needs=("tanh",),
+    rules=("gelu-tanh",),
+)
 def exact_gelu_for_tanh() -> Patch:
     return replaced(activations.GeluTanh, "rewrite", lambda self, op, x: op.gelu(x))
 
@@ -47,12 +57,24 @@ def silu_of_any_gate() -> Patch:
     return replaced(activations.Silu, "pattern", lambda self, op, x, y: op.mul(x, op.sigmoid(y)))
 
 
-@variant("rms-norm-core", "the epsilon is a number of its own", within=1500, needs=("mean",))
+@variant(
+    "rms-norm-core",
+    "the epsilon is a number of its own",
+    within=1500,
+    needs=("mean",),
+    rules=("rms-norm-core", "layer-norm-core"),
+)
 def rms_norm_with_another_epsilon() -> Patch:
     return replaced(norms, "_eps", lambda match: 0.1)
 
 
-@variant("layer-norm-core", "the mean is not subtracted", within=1500, needs=("mean", "var"))
+@variant(
+    "layer-norm-core",
+    "the mean is not subtracted",
+    within=1500,
+    needs=("mean", "var"),
+    rules=("layer-norm-core",),
+)
 def layer_norm_forgets_the_mean() -> Patch:
     def rewrite(self: Any, op: Any, match: Any) -> Any:
         return op.rms_norm(match.x, [match.x.shape[-1]], None, 1e-5)
@@ -67,7 +89,13 @@ def norm_over_any_axes() -> Patch:
         match.ok() if norms._normalized_shape(match.x, match.axes) else match.fail("axes")))  # fmt: skip
 
 
-@variant("eager-attention", "the scores are not scaled", within=1500, needs=("softmax",))
+@variant(
+    "eager-attention",
+    "the scores are not scaled",
+    within=1500,
+    needs=("softmax",),
+    rules=("eager-attention",),
+)
 def attention_without_scale() -> Patch:
     return replaced(attention, "_scale", lambda match: 1.0)
 
@@ -141,7 +169,13 @@ def number_of_any_dtype() -> Patch:
     return replaced(scalars, "_dtype_with_number", dtype)
 
 
-@variant("square-root-power", "x ** -0.5 becomes the square root", within=1500, needs=("pow",))
+@variant(
+    "square-root-power",
+    "x ** -0.5 becomes the square root",
+    within=1500,
+    needs=("pow",),
+    rules=("square-root-power",),
+)
 def root_of_the_wrong_sign() -> Patch:
     return replaced(scalars.SquareRootPower, "rewrite", lambda self, op, x, e: op.sqrt(x))
 
@@ -186,7 +220,7 @@ def expand_forgets_the_inner_one() -> Patch:
 
 
 @variant("permute-of-permute", "the two permutations are composed the wrong way round", within=1500,
-         needs=("permute", "transpose", ".t.", "mT", "swap"))  # fmt: skip
+         needs=("permute", "transpose", ".t.", "mT", "swap"), rules=("permute-of-permute",))  # fmt: skip
 def permutes_composed_backwards() -> Patch:
     def rewrite(self: Any, op: Any, match: Any) -> Any:
         return op.permute(match.x, [match.outer[a] % match.x.rank for a in match.inner])
@@ -194,7 +228,13 @@ def permutes_composed_backwards() -> Patch:
     return replaced(permutes.PermuteOfPermute, "rewrite", rewrite)
 
 
-@variant("slice-to-end", "the start of a slice is counted from the wrong end", within=1500, needs=("slice",))
+@variant(
+    "slice-to-end",
+    "the start of a slice is counted from the wrong end",
+    within=1500,
+    needs=("slice",),
+    rules=("slice-to-end",),
+)
 def negative_index_of_a_slice() -> Patch:
     def rewrite(self: Any, op: Any, match: Any) -> Any:
         start = abs(match.start or 0)
@@ -204,7 +244,7 @@ def negative_index_of_a_slice() -> Patch:
 
 
 @variant(
-    "full-slice", "a slice that leaves the last element out counts as full", within=800, needs=("slice",)
+    "slice-to-end", "a slice that leaves the last element out goes to the end", within=800, needs=("slice",)
 )
 def slice_off_by_one() -> Patch:
     return replaced(
@@ -215,12 +255,18 @@ def slice_off_by_one() -> Patch:
 
 
 @variant("clamp-of-clamp", "the lower bound is clipped with the bounds exchanged", within=1500,
-         needs=("clamp", "clip", "hardtanh", "relu6"))  # fmt: skip
+         needs=("clamp", "clip", "hardtanh", "relu6"), rules=("clamp-of-clamp",))  # fmt: skip
 def clip_bounds_swapped() -> Patch:
     return replaced(clamps, "_clip", lambda value, low, high: value)
 
 
-@variant("canonical-clamp", "the bounds of hardtanh are exchanged", within=1500, needs=("hardtanh",))
+@variant(
+    "canonical-clamp",
+    "the bounds of hardtanh are exchanged",
+    within=1500,
+    needs=("hardtanh",),
+    rules=("canonical-clamp",),
+)
 def hardtanh_bounds_swapped() -> Patch:
     right = clamps.bounds_of
 

@@ -58,9 +58,7 @@ def _shortened(schedule: Any) -> Any:
         ):
             return loop
         seen.append(loop)
-        return tirx.For(
-            loop.loop_var, loop.min, tirx.IntImm(extent.dtype, int(extent) - 1), loop.kind, loop.body
-        )
+        return tirx.For(loop.loop_var, loop.min, extent - 1, loop.kind, loop.body)
 
     return mapped(schedule, [(tirx.For, shorter)])
 

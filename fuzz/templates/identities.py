@@ -114,6 +114,7 @@ template(
         Case("zeros that multiply", lambda w, x: x * w.c, X, {"c": torch.zeros(3)}),
         Case("trainable", lambda w, x: x * w.c, X, {"c": Tensor((3,), trainable=True)}),
         Case("another dtype", lambda w, x: x * w.c, (_half("b", 3),), {"c": torch.ones(3)}),
+        Case("ones of more rows", lambda w, x: x * w.c, ((1, 3),), {"c": torch.ones(4, 3)}),
     ],
 )
 template(

@@ -125,6 +125,7 @@ template(
     [
         Case("size as the end", lambda w, x: x[:, :, 6:12], BSD),
         Case("symbolic size as the end", lambda w, x: aten.slice(x, 1, 1, x.shape[1]), BSD),
+        Case("start from the end", lambda w, x: x[:, :, -5:12], BSD),
     ],
     [
         Case("one before the end", lambda w, x: x[:, :, 6:11], BSD),

@@ -235,6 +235,7 @@ template(
     "matmul-by-constant",
     [
         Case("rows", lambda w, x: x @ w.k, ROWS, {"k": (6, 5)}),
+        Case("a square weight", lambda w, x: x @ w.k, ROWS, {"k": (6, 6)}),
         Case("a transposed weight", lambda w, x: x @ w.k.t(), ROWS, {"k": (5, 6)}),
         Case(
             "half",

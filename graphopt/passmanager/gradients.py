@@ -29,12 +29,12 @@ def check_gradients(before: Program, after: Program, *, seed: int = 0) -> None:
     if not trainable(before):
         return
     inputs = draw_inputs(before, seed=seed)
-    reached = _with_gradient(before, inputs)
+    reached = with_gradient(before, inputs)
     if not reached:
         return  # parameters that no output needs
     if not trainable(after):
         raise PassError("invariant 'training' is broken: no parameter is trainable any more", code="GO-4001")
-    now = _with_gradient(after, inputs)
+    now = with_gradient(after, inputs)
     lost = sorted(
         n for n in trainable(after) if n not in now and (n in reached or n not in trainable(before))
     )
@@ -44,8 +44,9 @@ def check_gradients(before: Program, after: Program, *, seed: int = 0) -> None:
         )
 
 
-def _with_gradient(program: Program, inputs: Iterable[Any]) -> set[str]:
-    """Names of the parameters that a backward pass reaches; the parameters' own ``grad`` is kept."""
+def with_gradient(program: Program, inputs: Iterable[Any]) -> set[str]:
+    """Names of the parameters that a backward pass of the sum of the floating outputs reaches with finite
+    gradients; the parameters' own ``grad`` is kept."""
     parameters = trainable(program)
     if not parameters:
         return set()

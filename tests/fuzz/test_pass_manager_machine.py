@@ -87,7 +87,7 @@ class User(RuleBasedStateMachine):
 
 TestUser = User.TestCase
 TestUser.settings = settings(
-    max_examples=12,
+    max_examples=8,
     stateful_step_count=8,
     derandomize=True,
     database=None,

@@ -14,7 +14,7 @@ from graphopt.verification import verify
 from graphopt.verification.noise import NoiseMeasurement, measure_noise
 
 aten = torch.ops.aten
-CASES = [generate(3, i, Options(dynamic=0.0)) for i in range(60)]
+CASES = [generate(3, i, Options(dynamic=0.0)) for i in range(30)]
 
 
 def scaled(program: Program, factor: float) -> Program:
