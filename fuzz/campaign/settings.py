@@ -50,7 +50,7 @@ class Settings:
     backend_every: int = 80
     timeout: float = 120.0
     memory: float = 6.0
-    recycle: int = 400
+    recycle: int = 1000
     crash_calls: int = 12
     thorough: bool = False
     require_firings: bool = False

@@ -114,24 +114,25 @@ def command(
     when something was found that is no known issue.  Ctrl-C ends the search, reports what was found so far
     and exits with status 130.
     """
+    corpus, out = options["corpus"], options["out"]
     if resume is not None:
         given = [flag for key, flag in _OPTIONS.items() if options[key] not in (None, ())]
         if given:
             raise UsageError(f"--resume has {given[0]} from its folder; leave it out")
-    elif options["out"] is not None:
-        check_output_folder(options["out"])
-    from graphopt.cli.fuzz_progress import progress
+    elif out is not None:
+        check_output_folder(out)
     from graphopt.cli.output import write_json
     from graphopt.cli.tables import console, findings_table
+    from graphopt.fuzz.campaign.progress import progress
     from graphopt.workflows import fuzz as work
 
     with progress(quiet=quiet) as watcher:
         if resume is not None:
             report = work.resume(resume, jobs=jobs, scheduler=scheduler, watcher=watcher)
         else:
-            corpus, out = options.pop("corpus"), options.pop("out")
+            settings = _settings(options)
             report = work.fuzz(
-                _settings(options), jobs=jobs, scheduler=scheduler, corpus=corpus, out=out, watcher=watcher
+                settings, jobs=jobs, scheduler=scheduler, corpus=corpus, out=out, watcher=watcher
             )
     for path, kind in ((junit, "junit.xml"), (sarif, "findings.sarif"), (html, "coverage.html")):
         if path is not None:
@@ -139,15 +140,15 @@ def command(
     if json_path:
         write_json(report.to_dict(), json_path)
     if json_path != "-":
-        out = console()
+        screen = console()
         if report.findings:
-            out.print(findings_table(report.findings))
+            screen.print(findings_table(report.findings))
         for name in report.fixed:
-            out.print(f"known issue {name} does not show any more: fixed upstream?")
-        out.print(report.coverage_line())
-        out.print(report.summary(), soft_wrap=True)
+            screen.print(f"known issue {name} does not show any more: fixed upstream?")
+        screen.print(report.coverage_line(), soft_wrap=True)
+        screen.print(report.summary(), soft_wrap=True)
     if report.interrupted:
-        kept = options.get("out") or resume
+        kept = out or resume
         again = f"; 'graphopt fuzz --resume {kept}' goes on" if kept else ""
         click.echo(f"interrupted; this is what was found until then{again}", err=True)
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
@@ -158,7 +159,7 @@ def _settings(options: dict[str, Any]) -> Any:
     from graphopt.fuzz.campaign import profile_settings
     from graphopt.passmanager.registry import build_pipeline
 
-    changes = {key: value for key, value in options.items() if value not in (None, ())}
+    changes = {k: v for k, v in options.items() if v not in (None, ()) and k not in ("corpus", "out")}
     if (passes := changes.pop("passes", None)) is not None:
         changes["passes"] = tuple(str(p) for p in build_pipeline(passes))
     if (backends := changes.pop("backends", None)) is not None:

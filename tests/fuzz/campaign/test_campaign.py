@@ -70,13 +70,12 @@ def test_cases_of_one_signature_are_one_finding(deadly: CampaignReport) -> None:
 
 def test_two_workers_find_what_one_finds(deadly: CampaignReport) -> None:
     assert (
-        without_times(fuzz(planted("all_oracles", recycle=7), jobs=2))["findings"]
-        == (without_times(deadly)["findings"])
+        without_times(fuzz(planted("all_oracles"), jobs=2))["findings"] == (without_times(deadly)["findings"])
     )
 
 
 def test_cases_that_crash_only_together_are_looked_at_alone() -> None:
-    report = fuzz(planted("no_oracles", backends=("together",), backend_every=1, cases=16), jobs=1)
+    report = fuzz(planted("no_oracles", backends=("together",), backend_every=1, cases=16, recycle=8), jobs=1)
     rows = [row for row in report.rows if row.stream == "backends"]
     assert all(row.status in ("ok", "found") for row in rows) and len(rows) == 16
     assert {row.label for row in rows if row.status == "found"} == {f"0/{i}" for i in (1, 4, 7, 10, 13)}
@@ -122,12 +121,12 @@ def test_the_folder_of_a_campaign(campaign_folder: Path) -> None:
 
 
 def test_a_crash_is_made_small_from_outside(tmp_path: Path) -> None:
-    settings = planted("all_oracles", only=(5,), backends=(), crash_calls=3)
+    settings = planted("all_oracles", only=(5,), backends=(), crash_calls=2)
     report = fuzz(settings, jobs=1, out=tmp_path / "out")
     (finding,) = report.findings
-    assert finding.signature.kind == "crash" and finding.oracle == "deadly" and finding.oracle_calls == 3
+    assert finding.signature.kind == "crash" and finding.oracle == "deadly" and finding.oracle_calls == 2
     assert finding.folder is not None and (tmp_path / "out" / finding.folder / "repro.py").is_file()
-    assert finding.reduced is not None and finding.reduced.passes == ()
+    assert finding.reduced is not None and len(finding.reduced.graph.calls) == 1
 
 
 def test_folders_that_cannot_be_used(tmp_path: Path) -> None:

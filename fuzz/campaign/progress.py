@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from graphopt.fuzz.campaign import Settings, Watcher
+from graphopt.fuzz.campaign.settings import Settings
 from graphopt.fuzz.campaign.tally import Tally
+from graphopt.fuzz.campaign.watcher import Watcher
 from graphopt.fuzz.findings import Problem
 
 _EVERY_SECONDS = 10.0
