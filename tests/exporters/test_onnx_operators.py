@@ -33,6 +33,9 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "squeeze of all axes": (lambda x: aten.squeeze.default(x[:1, :1]) * 2, ("image",)),
     "unbind": (lambda x: [t * (i + 1) for i, t in enumerate(x.unbind(1))], ("image",)),
     "unused split output": (lambda x: x.split([1, 2, 1], 1)[1] * 2, ("image",)),
+    "one chunk of a constant": (
+        lambda x: aten.chunk.default(torch.arange(8.0).reshape(2, 4) * 2, 1)[0] + x[0, 0, 0, 0], ("image",)
+    ),
     "average pool with a divisor": (
         lambda x: F.avg_pool2d(x, 3, 2, 1, divisor_override=2), ("image",)
     ),

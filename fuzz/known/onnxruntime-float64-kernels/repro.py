@@ -13,22 +13,18 @@ from onnx import TensorProto, checker, helper
 inputs = {"x0": np.ones((1, 1, 3, 3)), "x1": np.ones((1, 1, 2, 2))}
 node = helper.make_node("Conv", list(inputs), ["y"])
 types = [
-    helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
-    for n, x in inputs.items()
+    helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+    for name, x in inputs.items()
 ]
 result = helper.make_tensor_value_info("y", TensorProto.DOUBLE, [1, 1, 2, 2])
-model = helper.make_model(
-    helper.make_graph([node], "g", types, [result]),
-    opset_imports=[helper.make_opsetid("", 23)],
-    ir_version=10,
-)
+graph = helper.make_graph([node], "g", types, [result])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
 checker.check_model(model, full_check=True)
 options = onnxruntime.SessionOptions()
 options.log_severity_level = 4
 try:
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    cpu = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=cpu)
     (got,) = session.run(None, inputs)
 except Exception as error:  # onnxruntime's exceptions have no narrower base
     if "Could not find an implementation" not in str(error):

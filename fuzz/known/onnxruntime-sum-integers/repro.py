@@ -12,19 +12,17 @@ from onnx import TensorProto, checker, helper
 inputs = {"x0": np.array([2**53, 1])}
 node = helper.make_node("ReduceSum", list(inputs), ["y"])
 types = [
-    helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
-    for n, x in inputs.items()
+    helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+    for name, x in inputs.items()
 ]
 result = helper.make_tensor_value_info("y", TensorProto.INT64, [1])
-model = helper.make_model(
-    helper.make_graph([node], "g", types, [result]),
-    opset_imports=[helper.make_opsetid("", 23)],
-    ir_version=10,
-)
+graph = helper.make_graph([node], "g", types, [result])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
 checker.check_model(model, full_check=True)
 options = onnxruntime.SessionOptions()
 options.log_severity_level = 4
-session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+cpu = ["CPUExecutionProvider"]
+session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=cpu)
 (got,) = session.run(None, inputs)
 expected = inputs["x0"].sum(keepdims=True)
 if np.array_equal(got, expected, equal_nan=True):

@@ -46,6 +46,11 @@ def legalize(exported: ExportedProgram) -> None:
             # ConvInteger takes one zero point for all channels; without any, it takes every weight.
             node.replace_all_uses_with(node.args[0])
             continue
+        if node.target is aten.chunk.default and len(node.meta["val"]) == 1:
+            # Of constants, onnxscript folds a Split into one part to the first row of it.
+            for part in list(node.users):
+                part.replace_all_uses_with(node.args[0])
+            continue
         if node.target in _LOGICAL and all(map(_is_boolean, node.args[:2])) and _is_boolean(node):
             # ONNX Add and Mul take no booleans; on booleans they are Or and And.
             node.target = _LOGICAL[node.target]

@@ -396,7 +396,8 @@ class Evaluator:
             if host is None:
                 raise call.unknown(index)
             return host
-        if kind is InputKind.OPERAND and not isinstance(value, torch.Tensor):
+        scalar = kind is InputKind.OPERAND or kind is InputKind.INDEX and getattr(value, "ndim", 0) == 0
+        if scalar and not isinstance(value, torch.Tensor):
             number = self._scalar(call, index, value)
             if number is not None:
                 return number

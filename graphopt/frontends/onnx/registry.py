@@ -28,13 +28,16 @@ class InputKind(enum.Enum):
     """``torch.Tensor``."""
     OPERAND = "operand"
     """``torch.Tensor``, or a Python (or symbolic) scalar where the value is one number."""
+    INDEX = "index"
+    """The same, but a number only where the value has no axis: an index of shape [1] keeps the axis."""
     HOST = "host"
     """:class:`HostValue`; an input that is not known at import time is an error."""
     VALUE = "value"
     """Whatever the value is; for operators that pass values through."""
 
 
-TENSOR, OPERAND, HOST, VALUE = InputKind.TENSOR, InputKind.OPERAND, InputKind.HOST, InputKind.VALUE
+TENSOR, OPERAND, INDEX = InputKind.TENSOR, InputKind.OPERAND, InputKind.INDEX
+HOST, VALUE = InputKind.HOST, InputKind.VALUE
 
 
 @dataclass(frozen=True)

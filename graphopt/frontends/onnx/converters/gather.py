@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from graphopt.frontends.onnx.call import Call
-from graphopt.frontends.onnx.registry import OPERAND, op
+from graphopt.frontends.onnx.registry import INDEX, op
 
 
 def non_negative(indices: torch.Tensor, size: Any) -> torch.Tensor:
@@ -16,7 +16,7 @@ def non_negative(indices: torch.Tensor, size: Any) -> torch.Tensor:
     return torch.where(indices < 0, indices + size, indices)
 
 
-@op("Gather", kinds={1: OPERAND})
+@op("Gather", kinds={1: INDEX})
 def gather(call: Call, x: torch.Tensor, indices: torch.Tensor | int) -> torch.Tensor:
     """Takes whole slices; from the rows of a table this is an embedding."""
     axis = call.int("axis", 0) % x.ndim
