@@ -34,9 +34,11 @@ _PROVED = 0.2
 
 _UNWANTED = frozenset(
     {"aten.empty", "aten.empty_like", "aten.new_empty", "aten.empty_strided", "aten.new_empty_strided",
-     "aten.resize", "aten.view_as_complex", "aten.set", "aten.record_stream", "aten.is_pinned"}
+     "aten.resize", "aten.view_as_complex", "aten.set", "aten.record_stream", "aten.is_pinned",
+     "aten.linalg_pinv"}
 )  # fmt: skip
-"""Operators whose results are undefined, or that no program may contain."""
+"""Operators whose results are undefined, that no program may contain, or that take no parameter for some
+tensor."""
 
 
 _IN_PLACE = ("training", "use_input_stats", "train")

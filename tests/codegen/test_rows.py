@@ -105,3 +105,15 @@ def test_activations_far_out(function: Callable[[torch.Tensor], torch.Tensor]) -
     values = torch.cat([far, -far[:-1], torch.tensor([torch.nan])])
     program = graphopt.capture(_Module(function).eval(), (values,))
     verify(program, graphopt.compile(program), inputs=[(values,)]).raise_if_failed()
+
+
+@pytest.mark.parametrize("function", [torch.max, torch.min])
+def test_the_first_nan_of_a_row_is_its_extreme(
+    function: Callable[..., tuple[torch.Tensor, torch.Tensor]],
+) -> None:
+    x = torch.randn(3, 5 * LANES + 3)
+    x[0, 3] = x[0, -1] = x[1, -2] = torch.nan
+    program = graphopt.capture(_Module(lambda x: tuple(function(x, -1))).eval(), (x,))
+    got = graphopt.compile(program)(x)
+    for ours, theirs in zip(got, function(x, -1), strict=True):
+        assert torch.equal(ours.nan_to_num(7.0), theirs.nan_to_num(7.0))

@@ -163,7 +163,12 @@ def test_an_intermediate_value_gets_no_other_user_unless_asked_for() -> None:
         case = generate_around(pattern_, seed, 0, replace(STATIC, intruding=0.0, screened=False))
         assert case is not None
         (product,) = [c for c in case.graph.calls if _is_product_with_sigmoid(case.graph, c.name)]
-        gate = [u for u in product.uses if _operator(case.graph, u) == "aten.sigmoid.default"][0]
+        calls = {c.name: c for c in case.graph.calls}
+        (gate,) = [
+            u
+            for u, x in (product.uses, product.uses[::-1])
+            if _operator(case.graph, u) == "aten.sigmoid.default" and calls[u].uses == (x,)
+        ]
         assert case.graph.users()[gate] == [product.name] and gate not in case.graph.outputs
     intruded = [
         generate_around(pattern_, seed, 0, replace(STATIC, intruding=1.0, screened=False))

@@ -21,7 +21,6 @@ SAMPLE = [
     ("growth-without-end", "fixpoint"),
     ("calls-equal-by-their-first-operands", "contract"),
     ("input-mutated", "invariants"),
-    ("softmax-along-another-axis", "compiled-cpu"),
     ("border-of-zeros", "compiled-cpu"),
 ]
 

@@ -57,8 +57,12 @@ def test_a_worker_is_killed_and_the_report_is_that_of_one_process(tmp_path: Path
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    here = without_times(fuzz(planted(cases=40, backends=()), jobs=1))
-    assert json.loads(done.stdout) == json.loads(json.dumps(here))
+    here = json.loads(json.dumps(without_times(fuzz(planted(cases=40, backends=()), jobs=1))))
+    there = json.loads(done.stdout)
+    for report in (here, there):
+        for key in ("passes", "rules", "idle_passes", "idle_rules"):
+            del report["coverage"][key]  # other tests in this process register passes
+    assert here == there
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
