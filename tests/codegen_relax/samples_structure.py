@@ -97,9 +97,9 @@ def _long_rows(t: Maker) -> tuple[torch.Tensor]:
 
 
 cases(overloads("amax"), lambda t: (*_nan_wins(t), [1]))
+cases(overloads("max.dim", "min.dim", "argmax", "argmin"), lambda t: (*_nan_wins(t), 1))
 cases(overloads("max.dim", "min.dim", "argmax", "argmin"), lambda t: (*_long_rows(t), -1))
 cases(overloads("argmax", "argmin"), lambda t: _long_rows(t))
-cases(overloads("max.dim", "min.dim", "argmax", "argmin"), lambda t: (*_nan_wins(t), 1))
 cases(overloads("maximum"), lambda t: (*_nan_wins(t), t(t.n, 5)), lambda t: (t(t.n, 5), *_nan_wins(t)))
 cases(overloads("clamp"), lambda t: (*_nan_wins(t), t.number(-1), t.number(1)))
 cases(
