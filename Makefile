@@ -63,7 +63,7 @@ FULL_SIZE := ppocr-det ppocr-rec ppocr-cls resnet50 mobilenet-v2 mobilenet-v3 co
 full-size: $(VENV)/installed-dev
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.model_table --static --no-cuda --models $(FULL_SIZE) $(MODEL_TABLE_ARGS)
 
-# What continuous integration runs: it counts cases, and finds the same on every machine.
+# It counts cases, and finds the same on every machine.
 fuzz: $(VENV)/installed-dev
 	$(ONE_THREAD) $(BIN)/graphopt fuzz --profile pr --jobs $(WORKERS) $(FUZZ_ARGS)
 

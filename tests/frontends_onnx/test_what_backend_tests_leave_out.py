@@ -47,6 +47,20 @@ def test_dynamic_axes(text: str) -> None:
     _agrees_with_onnxruntime(text, opset=18)
 
 
+@pytest.mark.parametrize("index", ["int64[1] i = {1}", "int64[1] i = {-1}"])
+def test_an_index_of_one_element_keeps_its_axis(index: str) -> None:
+    text = f"g (float[3, N] x) => (float[1, N] y) <{index}> {{ y = Gather <axis = 0> (x, i) }}"
+    _agrees_with_onnxruntime(text)
+    (y,) = import_onnx(_model(text)).signature.outputs
+    assert len(y.shape) == 2
+
+
+def test_an_index_without_axes_takes_one_away() -> None:
+    _agrees_with_onnxruntime(
+        "g (float[3, N] x) => (float[N] y) <int64 i = {1}> { y = Gather <axis = 0> (x, i) }"
+    )
+
+
 def test_a_signal_may_have_any_length() -> None:
     """onnxruntime leaves noise where the imaginary part is zero; the file at a fixed length is the judge."""
     model = _model(
