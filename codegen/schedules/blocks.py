@@ -119,6 +119,11 @@ def collect(node: Any, kind: type) -> list[Any]:
     return found
 
 
+def conjuncts(test: Any) -> list[Any]:
+    """The tests that have to hold together, in order."""
+    return [*conjuncts(test.a), *conjuncts(test.b)] if isinstance(test, tirx.And) else [test]
+
+
 def static(extent: Any) -> int | None:
     """The integer behind an extent; None when it is symbolic."""
     return int(extent) if isinstance(extent, int | tirx.IntImm) else None

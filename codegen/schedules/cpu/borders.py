@@ -15,7 +15,7 @@ import tvm_ffi
 from tvm import ir, s_tir, tirx
 from tvm.sym import Analyzer
 
-from graphopt.codegen.schedules.blocks import collect, mentions
+from graphopt.codegen.schedules.blocks import collect, conjuncts, mentions
 from graphopt.codegen.schedules.extents import mapped
 
 WINDOW_ROWS = "graphopt.window_rows"
@@ -71,7 +71,7 @@ def _without_rows_test(block: Any, tap: Any) -> tuple[Any, list[Any], Any, Any]:
         if getattr(call.op, "name", "") != "prim.if_then_else":
             return call
         test, pixel, outside = call.args
-        tests = [t for t in _conjuncts(test) if not mentions(t, tap)]
+        tests = [t for t in conjuncts(test) if not mentions(t, tap)]
         loads = [load for load in collect(pixel, ir.TensorLoad) if mentions(load, tap)]
         heights.extend(load.source.shape[1] for load in loads)
         columns.extend(tests)
@@ -125,7 +125,3 @@ def _replaced(expression: Any, values: Mapping[Any, Any]) -> Any:
         return next((new for old, new in values.items() if variable.same_as(old)), variable)
 
     return tvm_ffi.structural_map(expression, (ir.Var, value))
-
-
-def _conjuncts(test: Any) -> list[Any]:
-    return [*_conjuncts(test.a), *_conjuncts(test.b)] if isinstance(test, tirx.And) else [test]

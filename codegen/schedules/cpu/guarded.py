@@ -15,7 +15,7 @@ from typing import Any
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
-from graphopt.codegen.schedules.blocks import Block, mentions
+from graphopt.codegen.schedules.blocks import Block, conjuncts, mentions
 from graphopt.codegen.schedules.extents import mapped
 
 
@@ -114,7 +114,7 @@ def mark_likely(schedule: s_tir.Schedule, names: Collection[str]) -> s_tir.Sched
     """Mark the conditions under which the blocks called ``names`` run as likely, to be partitioned."""
 
     def marked(realize: Any) -> Any:
-        tests = _conjuncts(realize.predicate)
+        tests = [t for t in conjuncts(realize.predicate) if not isinstance(t, tirx.IntImm)]
         if realize.block.name_hint not in names or not tests:
             return realize
         predicate = tirx.all(*map(tirx.likely, tests))
@@ -154,14 +154,6 @@ def unmark_vectors(schedule: s_tir.Schedule) -> s_tir.Schedule:
         return s_tir.SBlockRealize(realize.iter_values, realize.predicate, changed)
 
     return mapped(schedule, [(tirx.For, plain)])
-
-
-def _conjuncts(predicate: tirx.Expr) -> list[tirx.Expr]:
-    if isinstance(predicate, tirx.IntImm):
-        return []
-    if type(predicate).__name__ == "And":
-        return [*_conjuncts(predicate.a), *_conjuncts(predicate.b)]
-    return [predicate]
 
 
 def _replaced(index: tirx.Expr, var: Any, value: tirx.Expr) -> tirx.Expr:
